@@ -1,0 +1,63 @@
+"""Layers that several backbones share."""
+
+import torch
+from torch import Tensor, nn
+
+from cnn_zoo.errors import UserError
+
+SMALL_IMAGE = 64  # px; up to here a network keeps its first resolution longer, so that its last map is about 4 x 4
+
+
+class Swish(nn.Module):
+    """x * sigmoid(beta * x) with a learnable beta, https://arxiv.org/abs/1710.05941; SiLU is its beta = 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.beta * x)
+
+
+ACTIVATIONS = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "swish": Swish,
+    "hardswish": nn.Hardswish,
+    "prelu": nn.PReLU,
+    "mish": nn.Mish,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """A new activation layer by name; an unknown name is refused with the known ones."""
+    if name not in ACTIVATIONS:
+        raise UserError(f"There is no activation {name!r}; choose one of {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]()
+
+
+def conv_bn(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    groups: int = 1,
+    activation: nn.Module | None = None,
+) -> nn.Sequential:
+    """Convolution that keeps H x W at stride 1 (odd kernels), batch norm and, if given, an activation layer."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    layers = [conv, nn.BatchNorm2d(out_channels)]
+    return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
+
+
+def require_size(network: str, image_size: int, smallest: int) -> None:
+    """Refuse images of which nothing would be left after the network's halvings."""
+    if image_size < smallest:
+        raise UserError(f"{network} needs images of at least {smallest} px, but image_size is {image_size}.")

@@ -1,0 +1,41 @@
+"""LeNet-5, http://vision.stanford.edu/cs598_spring07/papers/Lecun98.pdf, as courses teach it today.
+
+Deviations from the paper: full connections between S2 and C3, average pooling without trained coefficients, and a
+linear output layer for cross-entropy instead of the radial basis functions. Images under 32 px are padded by 2.
+"""
+
+from torch import Tensor, nn
+
+from cnn_zoo.backbones.layers import activation as make_activation
+from cnn_zoo.backbones.layers import require_size
+
+
+class LeNet5(nn.Module):
+    """Two rounds of 5x5 convolution and 2x2 average pooling, then three fully connected layers."""
+
+    def __init__(self, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
+        super().__init__()
+        require_size("lenet5", image_size, 12)
+        padding = 2 if image_size < 32 else 0
+        side = ((image_size + 2 * padding - 4) // 2 - 4) // 2  # 5 at 28 and 32 px
+
+        def round_of(conv: nn.Conv2d) -> nn.Sequential:
+            return nn.Sequential(conv, make_activation(activation), nn.AvgPool2d(2))
+
+        self.stem = round_of(nn.Conv2d(in_channels, 6, 5, padding=padding))  # 14 x 14
+        self.stages = nn.Sequential(round_of(nn.Conv2d(6, 16, 5)))  # 5 x 5
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(16 * side**2, 120),
+            make_activation(activation),
+            nn.Linear(120, 84),
+            make_activation(activation),
+            nn.Linear(84, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
+        return self.head(self.stages(self.stem(images)))
+
+
+def lenet5(*, num_classes: int, in_channels: int, image_size: int, activation: str = "tanh") -> LeNet5:
+    return LeNet5(activation, num_classes, in_channels, image_size)

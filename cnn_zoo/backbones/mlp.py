@@ -1,0 +1,37 @@
+"""Multilayer perceptron: the course's baseline without convolutions."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from cnn_zoo.backbones.layers import activation as make_activation
+
+
+class MLP(nn.Module):
+    """Stem flattens, each stage is one hidden layer, the head is linear."""
+
+    def __init__(
+        self, hidden: Sequence[int], activation: str, num_classes: int, in_channels: int, image_size: int
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Flatten()
+        self.stages = nn.Sequential()
+        features = in_channels * image_size**2
+        for width in hidden:
+            self.stages.append(nn.Sequential(nn.Linear(features, width), make_activation(activation)))
+            features = width
+        self.head = nn.Linear(features, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
+        return self.head(self.stages(self.stem(images)))
+
+
+def mlp(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    hidden: Sequence[int] = (512, 256),
+    activation: str = "relu",
+) -> MLP:
+    return MLP(hidden, activation, num_classes, in_channels, image_size)
