@@ -1,0 +1,10 @@
+"""Callbacks that make a run folder worth opening. Lightning's own stop early, keep checkpoints and log the rate."""
+
+from cnn_zoo.callbacks.complexity import Complexity
+from cnn_zoo.callbacks.curves import Curves
+from cnn_zoo.callbacks.export import Export
+from cnn_zoo.callbacks.pictures import Pictures
+from cnn_zoo.callbacks.progress import Progress
+from cnn_zoo.callbacks.result_card import ResultCard
+
+__all__ = ["Complexity", "Curves", "Export", "Pictures", "Progress", "ResultCard"]

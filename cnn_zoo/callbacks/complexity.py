@@ -1,0 +1,25 @@
+"""What the network costs, said before training starts."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from cnn_zoo.analysis.complexity import count_params, fvcore_macs
+
+
+class Complexity(Callback):
+    """Counts parameters and MACs with fvcore, prints and logs them; `result` goes into the result card."""
+
+    def __init__(self) -> None:
+        self.result: dict[str, int] = {}
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        h = pl_module.hparams
+        macs, total = fvcore_macs(pl_module.backbone, (h.in_channels, h.image_size, h.image_size))
+        self.result = {"params": count_params(pl_module.backbone), "macs": macs, "fvcore_total": total}
+        print(
+            f"{h.backbone}: {self.result['params']:,} parameters, {macs:,} MACs of convolution and linear layers "
+            f"an image (fvcore's own total, with batch norm and pooling: {total:,})"
+        )
+        if trainer.logger:
+            trainer.logger.log_metrics({f"complexity/{key}": value for key, value in self.result.items()}, step=0)

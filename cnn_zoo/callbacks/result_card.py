@@ -1,0 +1,129 @@
+"""result.json: the run in one file, and the same on the screen."""
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from cnn_zoo.callbacks.run_folder import run_folder
+from cnn_zoo.files import whole_file
+
+LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxruntime", "cnn_zoo")
+
+
+class ResultCard(Callback):
+    """Gathers the run's facts, and the `result` of each callback before it, when the test is done.
+
+    train_seconds is the wall time of the whole fit, validation and checkpoints included; images_per_second counts
+    training images over the time of the training batches alone.
+
+    Args:
+        experiment: the name that the command gives the run.
+    """
+
+    def __init__(self, experiment: str = "") -> None:
+        self.experiment = experiment
+        self.seconds = {"fit": 0.0, "batches": 0.0}
+        self.images = 0
+        self._started = {"fit": 0.0, "batches": 0.0}
+        self.folder = Path()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "images": self.images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.images = dict(state_dict["seconds"]), state_dict["images"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.folder = run_folder(trainer)
+
+    def _start(self, what: str) -> None:
+        self._started[what] = time.perf_counter()
+
+    def _stop(self, what: str) -> None:
+        now = time.perf_counter()
+        self.seconds[what] += now - self._started[what]
+        self._started[what] = now
+
+    def on_train_start(self, *_: Any) -> None:
+        self._start("fit")
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self._start("batches")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch[1]) * trainer.world_size
+        if trainer.is_last_batch:  # validation comes between this and the end of the epoch
+            self._stop("batches")
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self._stop("fit")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        card = self.card(trainer, pl_module)
+        with whole_file(self.folder / "result.json") as part:
+            part.write_text(json.dumps(card, indent=2) + "\n")
+        if trainer.logger:
+            final = {"test_accuracy", "test_loss", "val_accuracy", "params", "macs", "train_seconds"}
+            metrics = {f"hp/{k}": v for k, v in card.items() if k in final and v is not None}
+            trainer.logger.log_hyperparams({**pl_module.hparams, "seed": card["seed"]}, metrics)
+            trainer.logger.save()
+        show(card, self.folder)
+
+    def card(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics, data, h = trainer.callback_metrics, trainer.datamodule, pl_module.hparams
+        gathered: dict[str, Any] = {}
+        for callback in trainer.callbacks:
+            gathered |= getattr(callback, "result", {})
+        return {
+            "experiment": self.experiment,
+            "backbone": h.backbone,
+            "backbone_args": h.backbone_args or {},
+            "dataset": type(data).__name__ + (" (bundled sample)" if data.sample else ""),
+            "seed": torch.initial_seed(),
+            "test_accuracy": float(metrics["test/accuracy"]),
+            "test_loss": float(metrics["test/loss"]),
+            "test_images": int(pl_module.test_scores.confusion.sum()),
+            "class_accuracy": dict(
+                zip(data.classes, [round(a, 4) for a in pl_module.test_scores.class_accuracy().tolist()], strict=True)
+            ),
+            **gathered,
+            "train_seconds": round(self.seconds["fit"], 2),
+            "images_per_second": round(self.images / self.seconds["batches"], 1) if self.images else None,
+            "checkpoint": getattr(trainer.checkpoint_callback, "best_model_path", "") or None,
+            "devices": trainer.world_size,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        }
+
+
+def show(card: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{card['experiment']}: {card['backbone']} on {card['dataset']}", show_header=False)
+    rows = {
+        "test accuracy": f"{card['test_accuracy']:.2%} of {card['test_images']:,} images (loss {card['test_loss']:.4f})",
+        "by class": ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()),
+        "validation": f"{card['val_accuracy']:.2%} at epoch {card['best_epoch']} of {card['epochs']}"
+        if card.get("val_accuracy") is not None
+        else "none",
+        "parameters": f"{card['params']:,}" if "params" in card else "not counted",
+        "MACs an image": f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})" if "macs" in card else "",
+        "training": f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}",
+        "ONNX": f"{Path(card['onnx']).name}, differs from torch by at most {card['onnx_max_abs_diff']:.1e}"
+        if "onnx" in card
+        else "not exported",
+        "run folder": str(folder),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=False).print(table)

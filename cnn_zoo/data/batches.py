@@ -1,0 +1,101 @@
+"""Batches of a set that lives in memory: whole-batch indexing, or any transform per image through workers."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class Batches:
+    """An iterable of (images, labels, draw) for one rank of a trainer.
+
+    images: uint8 (B, C, H, W), channels_last in memory; with `transforms` whatever they return. labels: int64 (B).
+    draw: an int, new for every batch of every epoch and rank, that seeds the batch's augmentation; because it and the
+    order follow from (seed, epoch) alone, batch k of an epoch can be made without making those before it.
+
+    Training (`shuffle`) drops what does not fill the last global batch. Otherwise every rank gets the same number of
+    batches and every image is in exactly one of them, so that no image is counted twice and no rank waits.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,  # uint8 (N, H, W, C)
+        labels: Tensor,  # int64 (N)
+        batch_size: int,  # images per rank and step
+        shuffle: bool,
+        seed: int = 0,
+        epoch: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world_size: int = 1,
+        transforms: Sequence[nn.Module] = (),
+        num_workers: int = 0,
+    ) -> None:
+        self.images, self.labels = images, labels
+        self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, epoch
+        self.rank, self.world_size = rank, world_size
+        self.workers = None
+        if transforms:
+            self.workers = DataLoader(
+                PerImage(images, labels, transforms),
+                batch_sampler=_Indices(self),
+                num_workers=num_workers,
+                persistent_workers=num_workers > 0,
+            )
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            return len(self.labels) // (self.batch_size * self.world_size)
+        return math.ceil(math.ceil(len(self.labels) / self.world_size) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        epoch = self.epoch()
+        fetched = self.workers or ((self.images[i].permute(0, 3, 1, 2), self.labels[i]) for i in self.indices(epoch))
+        for k, (images, labels) in enumerate(fetched):
+            yield images, labels, self.draw(epoch, k)
+
+    def indices(self, epoch: int) -> Iterator[Tensor]:
+        """This rank's batches of image numbers."""
+        if self.shuffle:
+            order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(self.draw(epoch, -1, 0)))
+            order = order[: len(self) * self.batch_size * self.world_size].view(len(self), self.world_size, -1)
+            yield from order[:, self.rank]
+        else:
+            yield from torch.arange(len(self.labels))[self.rank :: self.world_size].tensor_split(len(self))
+
+    def draw(self, epoch: int, k: int, rank: int | None = None) -> int:
+        """A seed for batch k; hash() of a tuple of ints is the same in every process."""
+        return hash((self.seed, epoch, k, self.rank if rank is None else rank)) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+class _Indices:
+    """The batch sampler of the worker path: (image number, seed of its transforms), made anew at each epoch."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.batches.epoch()
+        for k, indices in enumerate(self.batches.indices(epoch)):
+            draw = self.batches.draw(epoch, k)
+            yield [(i, draw + i) for i in indices.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class PerImage(Dataset):
+    """torchvision v2 transforms on one uint8 image (C, H, W), seeded per image: the number of workers changes nothing.
+
+    The seed sets torch's global generator, which v2 transforms draw from.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, transforms: Sequence[nn.Module]) -> None:
+        self.images, self.labels, self.transform = images, labels, nn.Sequential(*transforms)
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        i, draw = item
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(draw)
+            return self.transform(self.images[i].permute(2, 0, 1)), self.labels[i]

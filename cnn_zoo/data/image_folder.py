@@ -1,0 +1,103 @@
+"""A person's own images, in one folder a class."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from cnn_zoo.data.augment import Augment, mean_std
+from cnn_zoo.data.module import ImageData
+from cnn_zoo.data.split import stratified_split
+from cnn_zoo.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+class ImageFolder(ImageData):
+    """root/CLASS/image.jpg …, or root/train/CLASS/… and root/test/CLASS/… where the test images were set apart.
+
+    Images are decoded once, resized so that the shorter side fits, cut to the central square and kept in memory
+    (image_size² · in_channels bytes each).
+
+    Args:
+        root: the folder of the class folders.
+        image_size: side in pixels.
+        in_channels: 3 (RGB) or 1 (grey).
+        test_fraction: part of the images set apart for the test where root has no train/ and test/.
+        mean, std: by channel, in [0, 1]; computed from the training images unless given.
+        batch_size, val_fraction, split_seed, augment, transforms, num_workers: as for the other sets.
+    """
+
+    usual_val_fraction = 0.1
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int = 224,
+        in_channels: int = 3,
+        test_fraction: float = 0.1,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        batch_size: int = 32,
+        val_fraction: float | None = None,
+        split_seed: int = 0,
+        augment: Augment | None = None,
+        transforms: list[nn.Module] | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(root, False, batch_size, val_fraction, split_seed, augment, transforms, num_workers)
+        if in_channels not in (1, 3):
+            raise UserError(f"data.in_channels is {in_channels}; images have 1 (grey) or 3 (RGB).")
+        self.image_size, self.in_channels, self.test_fraction = image_size, in_channels, test_fraction
+        self.mean, self.std = mean, std
+        self.set_apart = (self.root / "train").is_dir() and (self.root / "test").is_dir()
+        folder = self.root / "train" if self.set_apart else self.root
+        self.classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
+        if not self.classes:
+            raise UserError(f"The folder {folder} has no class folders; it needs one folder of images for each class.")
+        self._decoded: dict[Path, tuple[Tensor, Tensor]] = {}
+
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        if self.set_apart:
+            return self._decode(self.root / ("train" if train else "test"))
+        images, labels = self._decode(self.root)
+        kept, test = stratified_split(labels, self.test_fraction, self.split_seed)
+        chosen = kept if train else test
+        return images[chosen], labels[chosen]
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.mean is None or self.std is None:
+            super().setup("fit")  # the constants come from the training images whatever the stage
+            self.mean, self.std = mean_std(self.sets["train"][0])
+
+    def _decode(self, folder: Path) -> tuple[Tensor, Tensor]:
+        if folder not in self._decoded:
+            files = [
+                (path, label)
+                for label, name in enumerate(self.classes)
+                for path in sorted((folder / name).rglob("*"))
+                if path.suffix.lower() in SUFFIXES
+            ]
+            counts = np.bincount([label for _, label in files], minlength=self.num_classes)
+            if counts.min() == 0:
+                empty = folder / self.classes[int(counts.argmin())]
+                raise UserError(f"The folder {empty} has no images ({', '.join(sorted(SUFFIXES))}).")
+            with ThreadPoolExecutor() as pool:
+                decoded = pool.map(self._read_image, (path for path, _ in files))
+                images = torch.stack(list(Tqdm(decoded, f"Reading {folder}", len(files), leave=False)))
+            self._decoded[folder] = images, torch.tensor([label for _, label in files])
+        return self._decoded[folder]
+
+    def _read_image(self, path: Path) -> Tensor:
+        try:
+            with Image.open(path) as image:
+                image = ImageOps.exif_transpose(image).convert("L" if self.in_channels == 1 else "RGB")
+                image = ImageOps.fit(image, (self.image_size, self.image_size), Image.Resampling.BILINEAR)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UserError(f"The image {path} cannot be read ({error}); mend or remove it.") from error
+        return torch.from_numpy(np.array(image)).view(self.image_size, self.image_size, self.in_channels)

@@ -1,0 +1,154 @@
+"""Image classification: one network, one label an image."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from cnn_zoo.create import call, create_model, import_path
+from cnn_zoo.errors import UserError
+from cnn_zoo.tasks.schedules import make_schedule
+from cnn_zoo.tasks.scores import Scores
+
+
+class Classification(LightningModule):
+    """A backbone, a loss, an optimizer and a schedule, all by name, so that a checkpoint can be loaded by itself.
+
+    Args:
+        backbone: name in the zoo or import path, see `cnn_zoo.create_model`.
+        backbone_args: what the backbone varies: {width: 0.5}.
+        num_classes, in_channels, image_size: of the data; the commands fill them in.
+        loss: cross_entropy, or mse: mean squared error between the softmax outputs and the one-hot labels.
+        label_smoothing: part of the label that is spread evenly over all classes, https://arxiv.org/abs/1512.00567;
+            in validation and test too, so that the losses can be compared.
+        optimizer, optimizer_args: import path and arguments: torch.optim.SGD, {lr: 0.1, momentum: 0.9}.
+        scheduler, scheduler_args: import path and arguments; lengths follow from the trainer, see
+            `cnn_zoo.tasks.schedules.make_schedule`. None keeps the learning rate constant.
+        scheduler_interval: whether the schedule, and its lengths, count steps or epochs.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        backbone_args: dict[str, Any] | None = None,
+        loss: Literal["cross_entropy", "mse"] = "cross_entropy",
+        label_smoothing: float = 0.0,
+        optimizer: str = "torch.optim.AdamW",
+        optimizer_args: dict[str, Any] | None = None,
+        scheduler: str | None = None,
+        scheduler_args: dict[str, Any] | None = None,
+        scheduler_interval: Literal["step", "epoch"] = "step",
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+        # channels_last is how convolutions are fastest on CPUs and tensor cores
+        self.backbone = create_model(backbone, **sizes, **(backbone_args or {})).to(memory_format=torch.channels_last)
+        self.train_scores, self.val_scores, self.test_scores = (Scores(num_classes) for _ in range(3))
+        self._unchecked: list[Tensor] = []  # losses not yet looked at: reading one waits for the device
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model.label_smoothing is {label_smoothing}; it goes from 0 to below 1.")
+        self._optimizer_and_schedule(steps=100)  # what cannot be built is refused now, not after the data are read
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
+        return self.backbone(images)
+
+    def _step(self, batch: tuple[Tensor, Tensor], scores: Scores) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        logits = self.backbone(images)
+        loss = self.loss(logits, labels)
+        scores.update(loss, logits, labels)
+        return loss, logits
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.hparams.label_smoothing
+        if self.hparams.loss == "cross_entropy":
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        target = F.one_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing / logits.shape[1]
+        return F.mse_loss(logits.softmax(1), target)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss, _ = self._step(batch, self.train_scores)
+        self._unchecked.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step(batch, self.val_scores)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._step(batch, self.test_scores)[1]
+
+    def on_train_epoch_start(self) -> None:
+        self.train_scores.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_scores.reset()
+
+    def on_test_epoch_start(self) -> None:
+        self.test_scores.reset()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        last = self.trainer.is_last_batch
+        if last or len(self._unchecked) >= self.trainer.log_every_n_steps:
+            self._refuse_nan()
+        if last:  # not in on_train_epoch_end, which callbacks see earlier than the module
+            self._log("train", self.train_scores)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self.val_scores)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test", self.test_scores)
+
+    def _log(self, stage: str, scores: Scores) -> None:
+        values = {f"{stage}/{name}": value for name, value in scores.compute().items()}
+        values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis: epochs
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+
+    def _refuse_nan(self) -> None:
+        losses = torch.stack(self._unchecked)
+        self._unchecked.clear()
+        wrong = (~losses.isfinite()).nonzero()
+        if len(wrong):
+            step = self.global_step - len(losses) + int(wrong[0])
+            checkpoints = self.trainer.checkpoint_callback
+            last = getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
+            raise UserError(
+                f"The training loss became {losses[wrong[0]].item()} at step {step} (epoch {self.current_epoch}), so "
+                f"training stopped; {f'the last good checkpoint is {last}' if last else 'no epoch was finished'}; "
+                "try a smaller learning rate or --trainer.gradient_clip_val 1."
+            )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        per_step = self.hparams.scheduler_interval == "step"
+        steps = self.trainer.estimated_stepping_batches if per_step else self.trainer.max_epochs
+        if self.hparams.scheduler and (steps is None or not 0 < steps < float("inf")):
+            raise UserError("A schedule needs to know the length of the training; set --trainer.max_epochs.")
+        optimizer, schedule = self._optimizer_and_schedule(steps)
+        if schedule is None:
+            return {"optimizer": optimizer}
+        scheduler = {"scheduler": schedule, "interval": self.hparams.scheduler_interval, "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _optimizer_and_schedule(self, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+        h = self.hparams
+        optimizer = call(import_path(h.optimizer), h.optimizer, self.parameters(), **(h.optimizer_args or {}))
+        if h.scheduler is None:
+            return optimizer, None
+        return optimizer, make_schedule(h.scheduler, optimizer, h.scheduler_args or {}, steps)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        shapes = {k: v.shape for k, v in checkpoint["state_dict"].items()}
+        if shapes != {k: v.shape for k, v in self.state_dict().items()}:
+            h = checkpoint.get("hyper_parameters", {})
+            raise UserError(
+                f"The checkpoint holds {h.get('backbone')} {h.get('backbone_args') or ''} for {h.get('num_classes')} "
+                f"classes and {h.get('in_channels')}x{h.get('image_size')}x{h.get('image_size')} images, but the "
+                f"configuration builds {self.hparams.backbone} {self.hparams.backbone_args or ''} for other weights; "
+                "use the config.yaml of the checkpoint's run folder."
+            )

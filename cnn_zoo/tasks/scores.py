@@ -1,0 +1,33 @@
+"""Loss and accuracy over an epoch."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class Scores(Metric):
+    """Mean loss and confusion matrix (row: true class, column: predicted) of all images, summed over ranks.
+
+    An update waits for no device: nothing of it is read before the epoch ends.
+    """
+
+    full_state_update = False
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("confusion", torch.zeros(num_classes, num_classes), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """loss: mean over the batch; logits (N, num_classes); labels (N)."""
+        classes = torch.arange(logits.shape[1], device=labels.device)
+        true, predicted = ((x[:, None] == classes).float() for x in (labels, logits.argmax(1)))
+        self.loss_sum += loss.detach() * len(labels)
+        self.confusion += true.T @ predicted
+
+    def compute(self) -> dict[str, Tensor]:
+        n = self.confusion.sum()
+        return {"loss": (self.loss_sum / n).float(), "accuracy": self.confusion.trace() / n}
+
+    def class_accuracy(self) -> Tensor:
+        return self.confusion.diag() / self.confusion.sum(1)
