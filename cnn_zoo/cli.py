@@ -1,23 +1,22 @@
 """The command line that the commands share: a YAML and dotted overrides to a trainer, a task and data."""
 
-import difflib
-import inspect
 import logging
-import re
+import pickle
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from cnn_zoo import callbacks, data
-from cnn_zoo.create import import_path
 from cnn_zoo.errors import UserError
+from cnn_zoo.parser import Parser
 from cnn_zoo.tasks import Classification
 
 BEST = {"monitor": "val/accuracy", "mode": "max"}
@@ -36,31 +35,6 @@ DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any]]] = {
 }
 
 
-class Parser(LightningArgumentParser):
-    """Answers a mistake in one sentence."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        sys.stderr.write(f"error: {one_sentence(message)}\n")
-        sys.exit(2)
-
-
-def one_sentence(message: str) -> str:
-    """The innermost complaint of jsonargparse's nested one, with the accepted options where a key is unknown."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    unknown = re.search(r"Problem with given class_path '([^']+)':\s*(?:Option|Key) '([^']+)' is not", message)
-    if unknown:
-        path, option = unknown.groups()
-        accepted = [name for name in inspect.signature(import_path(path)).parameters if name != "self"]
-        near = difflib.get_close_matches(option, accepted)
-        hint = f"did you mean {near[0]!r}? It" if near else "it"
-        return f"{path} takes no option {option!r}; {hint} accepts {', '.join(accepted)}."
-    where = re.findall(r'[Kk]ey "([^"]+)"', message)
-    why = next((line for line in lines if line.startswith("Expected a <class") and "Got value" in line), None)
-    if where and why:
-        return f"{where[0] if len(where) == 1 else '.'.join(dict.fromkeys(where))}: {why}"
-    return " ".join(lines)
-
-
 class CLI(LightningCLI):
     """`experiment` names the run; the callbacks of DEFAULT_CALLBACKS are keys of the configuration.
 
@@ -76,6 +50,7 @@ class CLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=0,
             parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},  # `--trainer.max_epoch` is a mistake, not an abbreviation
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # hyper-parameters are primitive: the checkpoint needs no help
@@ -128,6 +103,16 @@ def experiment_name(configs: list[Any] | None) -> str:
     return "/".join(parts[parts.index("experiments") + 1 :]) if "experiments" in parts else path.name
 
 
+def load_weights(model: Classification, path: str) -> None:
+    """A checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to that epoch."""
+    try:
+        checkpoint = torch.load(path, map_location=model.device, weights_only=True)
+        model.on_load_checkpoint(checkpoint)
+    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is no whole checkpoint of this package ({str(error).splitlines()[0]}).") from error
+    model.load_state_dict(checkpoint["state_dict"])
+
+
 def run(command: Callable[[], None]) -> None:
     """A command's main: what its user can mend is said in one sentence, with exit status 2."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -135,6 +120,11 @@ def run(command: Callable[[], None]) -> None:
         warnings.filterwarnings("ignore", f".*{noise}")
     try:
         command()
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except Exception as error:
+        complaint: BaseException | None = error
+        while complaint and not isinstance(complaint, UserError):  # jsonargparse wraps what a class refuses
+            complaint = complaint.__cause__ or complaint.__context__
+        if complaint is None:
+            raise
+        sys.stderr.write(f"error: {complaint}\n")
         sys.exit(2)

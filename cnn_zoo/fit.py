@@ -1,11 +1,9 @@
 """Train, test the best checkpoint once, and leave a run folder.
 
-    python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] [--dotted.key VALUE …]
+python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] [--dotted.key VALUE …]
 """
 
-import torch
-
-from cnn_zoo.cli import CLI, run
+from cnn_zoo.cli import CLI, load_weights, run
 
 
 def main() -> None:
@@ -15,8 +13,8 @@ def main() -> None:
     if trainer.early_stopping_callback and trainer.early_stopping_callback.stopping_reason_message:
         print(trainer.early_stopping_callback.stopping_reason_message)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if best:  # the weights alone: `ckpt_path` would set the callbacks, and what they counted, back to that epoch
-        model.load_state_dict(torch.load(best, map_location=model.device, weights_only=True)["state_dict"])
+    if best:
+        load_weights(model, best)
     trainer.test(model, datamodule=cli.datamodule, verbose=False)
 
 

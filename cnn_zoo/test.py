@@ -1,11 +1,11 @@
 """Test a checkpoint again, with the figures of its run to the last digit.
 
-    python -m cnn_zoo.test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
+python -m cnn_zoo.test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
 """
 
 import json
 
-from cnn_zoo.cli import CLI, run
+from cnn_zoo.cli import CLI, load_weights, run
 from cnn_zoo.errors import UserError
 
 
@@ -13,8 +13,10 @@ def main() -> None:
     cli = CLI(training=False)
     if not cli.config.ckpt_path:
         raise UserError("Name the checkpoint to test: --ckpt_path RUN/checkpoints/best.ckpt.")
-    (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, verbose=False)
-    print(json.dumps({name: value for name, value in metrics.items() if name.startswith("test/")}))
+    load_weights(cli.model, cli.config.ckpt_path)
+    (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    if cli.trainer.is_global_zero:
+        print(json.dumps({f"test_{name}": round(metrics[f"test/{name}"], 6) for name in ("accuracy", "loss")}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def count_params(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, images: Tensor) -> int:
-    """MACs of all convolutions and matrix products for `images` (N, C, H, W), by torch's counter; meta tensors will do."""
+    """MACs of all convolutions and matrix products for `images` (N, C, H, W), by torch's counter; meta tensors do."""
     with FlopCounterMode(display=False) as counter:
         model(images)
     return counter.get_total_flops() // 2

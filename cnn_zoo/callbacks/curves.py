@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cnn_zoo.callbacks.run_folder import run_folder
 from cnn_zoo.files import whole_file
 
-OVERFIT = 0.05  # train minus validation accuracy at the best epoch, from which the sentence speaks of over-fitting
+OVERFIT = 0.05  # train minus validation accuracy at the end, from which the sentence speaks of over-fitting
 
 
 class Curves(Callback):
@@ -65,16 +65,16 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def verdict(rows: list[dict[str, float]]) -> str:
-    best = best_row(rows)
+    best, last = best_row(rows), rows[-1]
     if "val/accuracy" not in best:
         return "No validation set was held out, so over-fitting cannot be judged."
-    train, val = best["train/accuracy"], best["val/accuracy"]
+    gap = last["train/accuracy"] - last["val/accuracy"]
     found = (
-        "over-fitting: more augmentation, regularisation or data should help"
-        if train - val > OVERFIT
-        else "no sign of over-fitting"
+        f"over-fitting: training accuracy ends {100 * gap:.1f} points above validation"
+        if gap > OVERFIT
+        else f"no over-fitting to speak of: training accuracy ends {100 * gap:+.1f} points from validation"
     )
-    return f"At the best epoch ({int(best['epoch'])}) train accuracy is {train:.2%} and validation {val:.2%}: {found}."
+    return f"Best validation accuracy {best['val/accuracy']:.2%} at epoch {int(best['epoch'])}; {found}."
 
 
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:

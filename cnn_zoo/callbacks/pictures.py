@@ -34,7 +34,9 @@ class Pictures(Callback):
         if not trainer.is_global_zero or not isinstance(trainer.logger, TensorBoardLogger):
             return
         data, board, epoch = trainer.datamodule, trainer.logger.experiment, trainer.current_epoch
-        board.add_figure("test/confusion_matrix", confusion_figure(pl_module.test_scores.confusion, data.classes), epoch)
+        board.add_figure(
+            "test/confusion_matrix", confusion_figure(pl_module.test_scores.confusion, data.classes), epoch
+        )
         if self._wrong:
             shown = [(denormalize(image, data.mean, data.std), t, p) for image, t, p in self._wrong]
             board.add_figure("test/misclassified", misclassified_figure(shown, data.classes), epoch)

@@ -90,8 +90,8 @@ class ResultCard(Callback):
             "backbone_args": h.backbone_args or {},
             "dataset": type(data).__name__ + (" (bundled sample)" if data.sample else ""),
             "seed": torch.initial_seed(),
-            "test_accuracy": float(metrics["test/accuracy"]),
-            "test_loss": float(metrics["test/loss"]),
+            "test_accuracy": round(float(metrics["test/accuracy"]), 6),
+            "test_loss": round(float(metrics["test/loss"]), 6),
             "test_images": int(pl_module.test_scores.confusion.sum()),
             "class_accuracy": dict(
                 zip(data.classes, [round(a, 4) for a in pl_module.test_scores.class_accuracy().tolist()], strict=True)
@@ -110,20 +110,17 @@ def show(card: dict[str, Any], folder: Path) -> None:
     from rich.table import Table
 
     table = Table(title=f"{card['experiment']}: {card['backbone']} on {card['dataset']}", show_header=False)
-    rows = {
-        "test accuracy": f"{card['test_accuracy']:.2%} of {card['test_images']:,} images (loss {card['test_loss']:.4f})",
-        "by class": ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()),
-        "validation": f"{card['val_accuracy']:.2%} at epoch {card['best_epoch']} of {card['epochs']}"
-        if card.get("val_accuracy") is not None
-        else "none",
-        "parameters": f"{card['params']:,}" if "params" in card else "not counted",
-        "MACs an image": f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})" if "macs" in card else "",
-        "training": f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}",
-        "ONNX": f"{Path(card['onnx']).name}, differs from torch by at most {card['onnx_max_abs_diff']:.1e}"
-        if "onnx" in card
-        else "not exported",
-        "run folder": str(folder),
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console(soft_wrap=False).print(table)
+    accuracy, images = f"{card['test_accuracy']:.2%}", f"{card['test_images']:,}"
+    table.add_row("test accuracy", f"{accuracy} of {images} images (loss {card['test_loss']:.4f})")
+    table.add_row("by class", ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()))
+    if card.get("val_accuracy") is not None:
+        epochs = f"epoch {card['best_epoch']} of {card['epochs']}"
+        table.add_row("validation", f"{card['val_accuracy']:.2%} at {epochs}")
+    if "params" in card:
+        table.add_row("parameters", f"{card['params']:,}")
+        table.add_row("MACs an image", f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})")
+    table.add_row("training", f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}")
+    if "onnx" in card:
+        table.add_row("ONNX", f"differs from torch by at most {card['onnx_max_abs_diff']:.1e}")
+    table.add_row("run folder", str(folder))
+    Console().print(table)

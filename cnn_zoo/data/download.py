@@ -49,7 +49,7 @@ def fetch(name: str, md5: str, sources: Sequence[str], folder: Path) -> Path:
                 _copy(url, name, part)
                 read_checked(part, md5)
             return folder / name
-        except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors; a wrong checksum a ValueError
+        except (OSError, UserError) as error:  # URLError and time-outs are OSErrors; a wrong checksum a UserError
             tried.append(f"{url} ({getattr(error, 'reason', error)})")
     raise UserError(
         f"{name} is neither in {folder} nor to be had from {'; '.join(tried)}; put it there, name the folder that "

@@ -1,6 +1,6 @@
 """Makes the contact sheets in `samples/` from the full sets under ROOT: the first images of each class.
 
-    python -m cnn_zoo.data.make_samples ROOT
+python -m cnn_zoo.data.make_samples ROOT
 """
 
 import sys

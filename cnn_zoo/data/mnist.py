@@ -1,4 +1,4 @@
-"""MNIST, http://yann.lecun.com/exdb/mnist/, and Fashion-MNIST, https://arxiv.org/abs/1708.07747: the same file format."""
+"""MNIST, http://yann.lecun.com/exdb/mnist/, and Fashion-MNIST, https://arxiv.org/abs/1708.07747: one file format."""
 
 import numpy as np
 import torch

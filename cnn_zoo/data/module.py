@@ -56,7 +56,7 @@ class ImageData(LightningDataModule):
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
         if not 0 <= self.val_fraction < 1:
-            raise UserError(f"data.val_fraction is {val_fraction}; it is a part of the training set, from 0 to below 1.")
+            raise UserError(f"data.val_fraction is {val_fraction}; it goes from 0 to below 1.")
         if augment and transforms:
             raise UserError("data.augment and data.transforms are both set; choose batches or single images.")
 
