@@ -69,6 +69,9 @@ class CLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
+        checkpoint = self.config.ckpt_path
+        if checkpoint and not Path(checkpoint).is_file():
+            raise UserError(f"There is no checkpoint {checkpoint}; RUN/checkpoints holds best.ckpt and last.ckpt.")
         if self.config.experiment is None:
             self.config.experiment = experiment_name(self.config.get("config"))
         if self.config.result_card:
@@ -91,6 +94,7 @@ class CLI(LightningCLI):
             chosen.pop("learning_rate_monitor", None)
         if config["enable_progress_bar"] is not False:
             chosen["progress"] = callbacks.Progress()
+        config["enable_checkpointing"] = "checkpoint" in chosen
         return self._instantiate_trainer(config, list(chosen.values()))
 
 
@@ -109,7 +113,7 @@ def load_weights(model: Classification, path: str) -> None:
         checkpoint = torch.load(path, map_location=model.device, weights_only=True)
         model.on_load_checkpoint(checkpoint)
     except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is no whole checkpoint of this package ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
     model.load_state_dict(checkpoint["state_dict"])
 
 

@@ -34,9 +34,7 @@ class Pictures(Callback):
         if not trainer.is_global_zero or not isinstance(trainer.logger, TensorBoardLogger):
             return
         data, board, epoch = trainer.datamodule, trainer.logger.experiment, trainer.current_epoch
-        board.add_figure(
-            "test/confusion_matrix", confusion_figure(pl_module.test_scores.confusion, data.classes), epoch
-        )
+        board.add_figure("test/confusion_matrix", confusion_figure(pl_module.test_confusion, data.classes), epoch)
         if self._wrong:
             shown = [(denormalize(image, data.mean, data.std), t, p) for image, t, p in self._wrong]
             board.add_figure("test/misclassified", misclassified_figure(shown, data.classes), epoch)
@@ -55,10 +53,10 @@ def confusion_figure(confusion: Tensor, classes: tuple[str, ...]) -> Any:
     from matplotlib.figure import Figure
 
     n = len(classes)
-    counts = confusion.cpu().int()
+    counts = confusion.int()
     figure = Figure(figsize=(max(5, 0.55 * n + 2),) * 2, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(confusion.cpu() / confusion.cpu().sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(confusion / confusion.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
     axes.set(xticks=range(n), yticks=range(n), xlabel="predicted", ylabel="true", yticklabels=classes)
     axes.set_xticklabels(classes, rotation=45, ha="right")
     if n <= 20:

@@ -81,6 +81,8 @@ class ResultCard(Callback):
 
     def card(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics, data, h = trainer.callback_metrics, trainer.datamodule, pl_module.hparams
+        confusion = pl_module.test_confusion
+        by_class = confusion.diag() / confusion.sum(1)
         gathered: dict[str, Any] = {}
         for callback in trainer.callbacks:
             gathered |= getattr(callback, "result", {})
@@ -92,10 +94,9 @@ class ResultCard(Callback):
             "seed": torch.initial_seed(),
             "test_accuracy": round(float(metrics["test/accuracy"]), 6),
             "test_loss": round(float(metrics["test/loss"]), 6),
-            "test_images": int(pl_module.test_scores.confusion.sum()),
-            "class_accuracy": dict(
-                zip(data.classes, [round(a, 4) for a in pl_module.test_scores.class_accuracy().tolist()], strict=True)
-            ),
+            "test_images": int(confusion.sum()),
+            "class_accuracy": {name: round(float(a), 4) for name, a in zip(data.classes, by_class, strict=True)},
+            "confusion_matrix": confusion.int().tolist(),
             **gathered,
             "train_seconds": round(self.seconds["fit"], 2),
             "images_per_second": round(self.images / self.seconds["batches"], 1) if self.images else None,

@@ -55,6 +55,11 @@ class Classification(LightningModule):
             raise UserError(f"model.label_smoothing is {label_smoothing}; it goes from 0 to below 1.")
         self._optimizer_and_schedule(steps=100)  # what cannot be built is refused now, not after the data are read
 
+    @property
+    def test_confusion(self) -> Tensor:
+        """Counts over all ranks after a test; row: true class, column: predicted."""
+        return self.test_scores.compute()["confusion"].cpu()
+
     def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
         return self.backbone(images)
 
@@ -106,9 +111,9 @@ class Classification(LightningModule):
         self._log("test", self.test_scores)
 
     def _log(self, stage: str, scores: Scores) -> None:
-        values = {f"{stage}/{name}": value for name, value in scores.compute().items()}
+        values = {f"{stage}/{name}": scores.compute()[name] for name in ("loss", "accuracy")}
         values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis: epochs
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _refuse_nan(self) -> None:
         losses = torch.stack(self._unchecked)
@@ -134,6 +139,14 @@ class Classification(LightningModule):
             return {"optimizer": optimizer}
         scheduler = {"scheduler": schedule, "interval": self.hparams.scheduler_interval, "monitor": "val/loss"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except ValueError as error:  # OneCycleLR beyond its end
+            raise UserError(
+                f"{self.hparams.scheduler} is at its end ({error}): it cannot be made longer when training goes on."
+            ) from error
 
     def _optimizer_and_schedule(self, steps: int) -> tuple[torch.optim.Optimizer, Any]:
         h = self.hparams

@@ -27,7 +27,5 @@ class Scores(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         n = self.confusion.sum()
-        return {"loss": (self.loss_sum / n).float(), "accuracy": self.confusion.trace() / n}
-
-    def class_accuracy(self) -> Tensor:
-        return self.confusion.diag() / self.confusion.sum(1)
+        accuracy = self.confusion.trace() / n
+        return {"loss": (self.loss_sum / n).float(), "accuracy": accuracy, "confusion": self.confusion.clone()}

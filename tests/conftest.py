@@ -1,0 +1,44 @@
+"""What several test files need."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnn_zoo import cli, fit
+
+ROOT = Path(__file__).parent.parent
+QUICK = ROOT / "experiments" / "quickstart.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a command's main as its user would, in this process, with the run folders under tmp_path."""
+
+    def call(main: Callable[[], None], *arguments: Any) -> None:
+        words = [str(a) for a in arguments]
+        monkeypatch.setattr(sys, "argv", ["command", *words, "--trainer.default_root_dir", str(tmp_path / "runs")])
+        cli.run(main)
+
+    return call
+
+
+@pytest.fixture
+def quick_fit(command: Callable[..., None], tmp_path: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
+    """Fit the quick start for a moment; gives the run folder and the result card."""
+
+    def call(*arguments: Any) -> tuple[Path, dict[str, Any]]:
+        command(fit.main, "--config", QUICK, "--trainer.max_epochs", 2, *arguments)
+        folder = max((tmp_path / "runs" / "quickstart").iterdir(), key=lambda p: int(p.name.rpartition("_")[2]))
+        return folder, json.loads((folder / "result.json").read_text())
+
+    return call

@@ -1,0 +1,89 @@
+"""Every network of the zoo; what needs no arithmetic runs on the meta device."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cnn_zoo import create_model, list_models
+from cnn_zoo.analysis.complexity import count_macs, count_params
+from cnn_zoo.backbones import ZOO
+from cnn_zoo.errors import UserError
+
+COMPLEXITY = {  # (name, in_channels, image_size, num_classes): (parameters, MACs)
+    ("mlp", 1, 28, 10): (535_818, 535_040),  # 784-512-256-10 by hand
+    ("lenet5", 1, 28, 10): (61_706, 416_520),
+    ("lenet5", 1, 32, 10): (61_706, 416_520),
+    ("simple_cnn", 3, 32, 10): (60_554, 5_644_288),
+    ("resnet18", 3, 32, 10): (11_173_962, 555_422_720),
+    ("resnet18", 3, 224, 1000): (11_689_512, 1_814_073_344),
+}
+
+
+def test_every_network_has_a_golden_line():
+    assert {name for name, *_ in COMPLEXITY} == set(ZOO)
+
+
+@pytest.mark.parametrize("case", COMPLEXITY, ids=str)
+def test_complexity(case):
+    name, in_channels, image_size, num_classes = case
+    with torch.device("meta"):
+        model = create_model(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        images = torch.empty(1, in_channels, image_size, image_size)
+    assert (count_params(model), count_macs(model, images)) == COMPLEXITY[case]
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize(("in_channels", "image_size"), [(1, 28), (3, 32), (3, 224)])
+def test_gives_logits_and_uses_every_parameter(name, in_channels, image_size):
+    with torch.device("meta"):
+        model = ZOO[name](num_classes=7, in_channels=in_channels, image_size=image_size)
+        images = torch.empty(2, in_channels, image_size, image_size)
+    logits = model(images)
+    logits.sum().backward()
+    assert logits.shape == (2, 7)
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    assert {n for n, _ in model.named_children()} == {"stem", "stages", "head"}
+
+
+def test_lenet5_takes_its_activation():
+    model = create_model("lenet5", num_classes=10, in_channels=1, image_size=28, activation="silu")
+    assert sum(isinstance(m, torch.nn.SiLU) for m in model.modules()) == 4
+
+
+def test_mlp_takes_any_widths():
+    model = create_model("mlp", num_classes=10, in_channels=1, image_size=28, hidden=[7, 8, 9])
+    assert [m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)] == [7, 8, 9, 10]
+
+
+def test_list_models():
+    assert list_models("*net*") == [name for name in ZOO if "net" in name]
+    assert list_models() == list(ZOO)
+
+
+def test_an_import_path_is_a_network_too():
+    model = create_model("cnn_zoo.backbones.mlp.mlp", num_classes=3, in_channels=1, image_size=8, hidden=[4])
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("resnet19", {}, "resnet18"),
+        ("no_such.network", {}, "cannot be imported"),
+        ("lenet5", {"width": 2}, "takes no argument 'width'; it accepts num_classes, in_channels, image_size, act"),
+        ("lenet5", {"activation": "rleu"}, "no activation 'rleu'; choose one of sigmoid"),
+        ("lenet5", {"image_size": 8}, "at least 12 px, but image_size is 8"),
+        ("mlp", {"hidden": "wide"}, "mlp cannot be built"),
+    ],
+)
+def test_refusals(name, arguments, says):
+    sizes = {"num_classes": 10, "in_channels": 1, "image_size": 28}
+    with pytest.raises(UserError, match=says):
+        create_model(name, **sizes | arguments)
+
+
+def test_import_is_torch_alone():
+    code = "import sys, cnn_zoo; sys.exit(any(m in sys.modules for m in ('lightning', 'torchvision', 'fvcore')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

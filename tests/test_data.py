@@ -1,0 +1,327 @@
+"""Samples, split, batches, augmentation, sources."""
+
+import gzip
+import hashlib
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from cnn_zoo.data import CIFAR10, MNIST, Augment, FashionMNIST, ImageFolder, mean_std, normalize
+from cnn_zoo.data.batches import Batches
+from cnn_zoo.data.download import fetch
+from cnn_zoo.data.split import stratified_split
+from cnn_zoo.errors import UserError
+
+SETS = [MNIST, FashionMNIST, CIFAR10]
+
+
+def ready(data, stage="fit"):
+    data.setup(stage)
+    return data
+
+
+@pytest.mark.parametrize("dataset", SETS)
+def test_the_sample_is_balanced_and_of_the_right_shape(dataset):
+    data = dataset(sample=True)
+    for train in (True, False):
+        images, labels = data._read(train)
+        assert images.dtype == torch.uint8 and images.shape[1:] == (data.image_size, data.image_size, data.in_channels)
+        assert len(torch.bincount(labels).unique()) == 1 and len(torch.bincount(labels)) == data.num_classes
+
+
+@pytest.mark.parametrize("dataset", SETS)
+def test_the_constants_are_those_of_training_images(dataset):
+    mean, std = mean_std(dataset(sample=True)._read(True)[0])  # a sample: near, not equal
+    assert mean == pytest.approx(dataset.mean, abs=0.015) and std == pytest.approx(dataset.std, abs=0.015)
+
+
+def test_mean_std_is_of_all_pixels():
+    images = torch.randint(256, (50, 8, 8, 3), dtype=torch.uint8)
+    pixels = images.double().view(-1, 3) / 255
+    mean, std = mean_std(images)
+    assert mean == pytest.approx(pixels.mean(0).tolist()) and std == pytest.approx(pixels.std(0, correction=0).tolist())
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 1 / 12, 0.5])
+def test_split_is_stratified_complete_and_seeded(fraction):
+    labels = torch.randint(10, (3000,), generator=torch.Generator().manual_seed(1)) // 2 * 2 // 3
+    train, val = stratified_split(labels, fraction, seed=0)
+    assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(3000))
+    assert len(val) == round(3000 * fraction)
+    share = torch.bincount(labels[val], minlength=4) - torch.bincount(labels, minlength=4) * fraction
+    assert share.abs().max() <= 1
+    assert torch.equal(val, stratified_split(labels, fraction, seed=0)[1])
+    assert fraction == 0 or not torch.equal(val, stratified_split(labels, fraction, seed=1)[1])
+
+
+def test_the_usual_splits():
+    assert (MNIST.usual_val_fraction * 60_000, CIFAR10.usual_val_fraction * 50_000) == (5000, 5000)
+
+
+def numbered(n, **arguments):
+    images = torch.arange(n).view(n, 1, 1, 1).expand(n, 2, 2, 1).to(torch.uint8)
+    return Batches(images, torch.arange(n), **arguments)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 50])
+@pytest.mark.parametrize("n", [13, 24, 37])
+def test_evaluation_sees_every_image_once(n, batch_size, world_size):
+    ranks = [
+        numbered(n, batch_size=batch_size, shuffle=False, rank=r, world_size=world_size) for r in range(world_size)
+    ]
+    batches = [list(b) for b in ranks]
+    assert len({len(b) for b in batches}) == 1 == len({len(b) for b in ranks})  # no rank waits for another
+    assert max(len(labels) for b in batches for _, labels, _ in b) <= batch_size
+    seen = torch.cat([labels for b in batches for _, labels, _ in b])
+    assert torch.equal(seen.sort().values, torch.arange(n))
+
+
+def test_training_order_is_new_each_epoch_and_disjoint_over_ranks():
+    epoch = SimpleNamespace(number=0)
+    ranks = [
+        numbered(40, batch_size=5, shuffle=True, seed=3, epoch=lambda: epoch.number, rank=r, world_size=2)
+        for r in (0, 1)
+    ]
+
+    def order():
+        return [torch.cat([labels for _, labels, _ in b]) for b in ranks]
+
+    first, again = order(), order()
+    epoch.number = 1
+    second = order()
+    assert torch.equal(first[0], again[0]) and not torch.equal(first[0], second[0])
+    assert torch.equal(torch.cat(first).sort().values, torch.arange(40))
+    draws = [draw for b in ranks for *_, draw in b]
+    assert len(set(draws)) == len(draws)
+
+
+def test_labels_follow_images():
+    for images, labels, _ in numbered(40, batch_size=8, shuffle=True):
+        assert torch.equal(images[:, 0, 0, 0].long(), labels)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_transforms_run_per_image_and_do_not_depend_on_workers(num_workers):
+    def batches(workers):
+        data = CIFAR10(sample=True, transforms=[v2.RandomCrop(32, padding=4)], num_workers=workers, batch_size=50)
+        return [images for images, *_ in ready(data).train_dataloader()]
+
+    torch.manual_seed(0)
+    one, other = batches(0), batches(num_workers)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+IMAGES = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+MEAN, STD = CIFAR10.mean, CIFAR10.std
+STRENGTHS = [
+    {"crop": 4},
+    {"crop": 4, "padding": "reflect"},
+    {"flip": 0.5},
+    {"rotate": 15},
+    {"translate": 0.1},
+    {"brightness": 0.3},
+    {"contrast": 0.3},
+    {"noise": 0.05},
+    {"cutout": 8},
+    {"crop": 2, "flip": 0.5, "rotate": 5, "brightness": 0.1, "cutout": 4},
+]
+
+
+def test_no_strength_is_the_plain_image():
+    assert torch.equal(Augment()(IMAGES, MEAN, STD, seed=1), normalize(IMAGES, MEAN, STD))
+
+
+@pytest.mark.parametrize("strength", STRENGTHS, ids=str)
+def test_augmentation_keeps_shape_and_draws_for_each_image(strength):
+    same = IMAGES[:1].expand(64, -1, -1, -1)
+    augment = Augment(**strength)
+    images = augment(same, MEAN, STD, seed=1)
+    assert images.shape == same.shape and images.dtype == torch.float32 and images.isfinite().all()
+    assert len(images.flatten(1).unique(dim=0)) > 1
+    assert torch.equal(images, augment(same, MEAN, STD, seed=1))
+    assert not torch.equal(images, augment(same, MEAN, STD, seed=2))
+
+
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+def test_crop_is_a_window_of_the_padded_image(padding):
+    plain = normalize(IMAGES, [0.0] * 3, [1.0] * 3) * 255
+    images = Augment(crop=3, padding=padding)(IMAGES, [0.0] * 3, [1.0] * 3, seed=0) * 255
+    mode = {"zero": "constant", "reflect": "reflect"}[padding]
+    for image, original in zip(images.round(), plain.round(), strict=True):
+        padded = torch.nn.functional.pad(original[None], (3, 3, 3, 3), mode=mode)[0]
+        windows = padded.unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        assert (windows == image).flatten(1).all(1).any()
+
+
+def test_flip_mirrors_about_half_of_them():
+    images = Augment(flip=0.5)(IMAGES, MEAN, STD, seed=0)
+    plain = normalize(IMAGES, MEAN, STD)
+    mirrored = (images == plain.flip(3)).flatten(1).all(1)
+    assert ((images == plain).flatten(1).all(1) ^ mirrored).all() and 15 < mirrored.sum() < 49
+
+
+def test_cutout_is_the_mean_colour_and_at_most_the_square():
+    images = Augment(cutout=8)(IMAGES, MEAN, STD, seed=0)
+    changed = (images != normalize(IMAGES, MEAN, STD)).any(1)
+    assert changed.flatten(1).sum(1).max() <= 64 and (images.permute(0, 2, 3, 1)[changed] == 0).all()
+
+
+def test_batches_have_the_statistics_of_torchvision_per_image():
+    per_image = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
+    many = CIFAR10(sample=True)._read(True)[0].permute(0, 3, 1, 2)
+    torch.manual_seed(0)
+    theirs = normalize(torch.stack([per_image(image) for image in many]), MEAN, STD)
+    ours = Augment(crop=4, flip=0.5)(many, MEAN, STD, seed=0)
+    for statistic in (torch.mean, torch.std):
+        a, b = (statistic(x, dim=(0, 2, 3)) for x in (ours, theirs))
+        torch.testing.assert_close(a, b, atol=0.02, rtol=0)
+    torch.testing.assert_close(ours.mean((0, 1)), theirs.mean((0, 1)), atol=0.25, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"batch_size": 2000}, "more than the 1833 training images"),
+        ({"val_fraction": 1.5}, "val_fraction is 1.5"),
+        ({"augment": Augment(crop=1), "transforms": [v2.RandomHorizontalFlip()]}, "are both set"),
+    ],
+)
+def test_refusals(arguments, says):
+    with pytest.raises(UserError, match=says):
+        ready(MNIST(sample=True, **arguments))
+
+
+@pytest.mark.parametrize(("strength", "says"), [({"crop": -1}, "crop is -1"), ({"flip": 2}, "probability")])
+def test_augment_refusals(strength, says):
+    with pytest.raises(UserError, match=says):
+        Augment(**strength)
+
+
+def test_everything_trains_when_nothing_is_held_out():
+    data = ready(MNIST(sample=True, val_fraction=0))
+    assert len(data.sets["train"][1]) == 2000 and data.val_dataloader() == []
+
+
+# ---- sources
+
+
+@pytest.fixture
+def offline_set(tmp_path, monkeypatch):
+    """A tiny set in MNIST's format whose only source is a folder served on loopback."""
+    served, root = tmp_path / "served", tmp_path / "root"
+    served.mkdir()
+    files = {}
+    for part, n in (("train", 40), ("t10k", 20)):
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        images = np.repeat(labels, 784)
+        for name, header, data in (("images-idx3", 16, images), ("labels-idx1", 8, labels)):
+            raw = bytes([0, 0, 8, (header - 4) // 4]) + bytes(header - 4) + data.tobytes()
+            packed = gzip.compress(raw, mtime=0)
+            (served / f"{part}-{name}-ubyte.gz").write_bytes(packed)
+            files[f"{part}-{name}-ubyte"] = tuple(hashlib.md5(d).hexdigest() for d in (raw, packed))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=served))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(MNIST, "files", files)
+    monkeypatch.setattr(MNIST, "sources", (f"{url}/missing", url))
+    yield SimpleNamespace(root=root, served=served, url=url, files=files)
+    server.shutdown()
+
+
+def test_a_failing_source_is_left_for_the_next_and_the_layout_is_torchvisions(offline_set):
+    data = MNIST(root=str(offline_set.root), batch_size=8)
+    data.prepare_data()
+    images, labels = ready(data).sets["train"]
+    assert torch.equal(images[:, 0, 0, 0].long(), labels)
+    assert {p.name for p in (offline_set.root / "MNIST" / "raw").iterdir()} == set(offline_set.files)
+
+
+def test_a_truncated_file_is_refused_by_name(offline_set):
+    data = MNIST(root=str(offline_set.root))
+    data.prepare_data()
+    path = offline_set.root / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"{path.name} is truncated or altered: its MD5"):
+        data.setup("fit")
+
+
+def test_an_altered_download_is_never_kept(offline_set, tmp_path):
+    (offline_set.served / "x.gz").write_bytes(b"<html>sorry</html>")
+    with pytest.raises(UserError, match="MD5"):
+        fetch("x.gz", "0" * 32, [offline_set.url], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ones_own_mirror_comes_first(offline_set, monkeypatch, tmp_path):
+    monkeypatch.setenv("CNN_ZOO_MIRROR", offline_set.url)
+    name = "t10k-labels-idx1-ubyte"
+    fetch(f"{name}.gz", offline_set.files[name][1], ["http://127.0.0.1:9"], tmp_path)
+    assert (tmp_path / f"{name}.gz").exists()
+
+
+def test_missing_data_say_where_they_were_sought(tmp_path, monkeypatch):
+    monkeypatch.setattr(MNIST, "sources", ("http://127.0.0.1:9",))
+    with pytest.raises(UserError, match=r"neither in .*raw nor to be had from http://127.0.0.1:9/.*CNN_ZOO_DATA"):
+        MNIST(root=str(tmp_path)).prepare_data()
+
+
+def test_the_root_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("CNN_ZOO_DATA", str(tmp_path))
+    assert MNIST().root == tmp_path
+
+
+# ---- a person's own images
+
+
+@pytest.fixture
+def pets(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, shade in (("cat", 60), ("dog", 180)):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            pixels = rng.integers(shade - 50, shade + 50, (30 + i, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("image_size", "in_channels"), [(224, 3), (32, 1)])
+def test_image_folder(pets, image_size, in_channels):
+    data = ready(ImageFolder(str(pets), image_size, in_channels, batch_size=8))
+    data.setup("test")
+    assert data.classes == ("cat", "dog") and data.num_classes == 2
+    assert [len(data.sets[name][1]) for name in ("train", "val", "test")] == [32, 4, 4]
+    assert data.sets["test"][0].shape[1:] == (image_size, image_size, in_channels)
+    images, labels, _ = next(iter(data.train_dataloader()))
+    shades = normalize(images, data.mean, data.std).mean((1, 2, 3))
+    assert shades[labels == 1].min() > shades[labels == 0].max()
+
+
+def test_image_folder_with_test_images_set_apart(pets):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            shutil.copytree(pets / name, pets / part / name)
+    data = ready(ImageFolder(str(pets), 32, batch_size=8))
+    data.setup("test")
+    assert [len(data.sets[name][1]) for name in ("train", "val", "test")] == [36, 4, 40]
+
+
+def test_image_folder_names_what_is_wrong(pets, tmp_path):
+    with pytest.raises(UserError, match="no class folders"):
+        ImageFolder(str(tmp_path / "cat"))
+    (pets / "dog" / "7.png").write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"dog/7.png cannot be read"):
+        ready(ImageFolder(str(pets), 32))
+    shutil.rmtree(pets / "dog")
+    (pets / "dog").mkdir()
+    with pytest.raises(UserError, match=r"dog has no images"):
+        ready(ImageFolder(str(pets), 32))

@@ -1,0 +1,73 @@
+"""Losses, schedules, scores."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.optim import SGD
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.tasks import Classification
+from cnn_zoo.tasks.schedules import make_schedule
+from cnn_zoo.tasks.scores import Scores
+
+SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
+SCHEDULES = "torch.optim.lr_scheduler"
+
+
+def rates(path, steps=100, **arguments):
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = make_schedule(path, optimizer, arguments, steps)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "first", "top", "last"),
+    [
+        (f"{SCHEDULES}.OneCycleLR", {"max_lr": 0.5}, 0.02, 0.5, 0.5 / 25e4),
+        (f"{SCHEDULES}.CosineAnnealingLR", {}, 0.1, 0.1, 0.0),
+        ("cnn_zoo.tasks.warmup_cosine", {"warmup": 0.1}, 0.01, 0.1, 0.0),
+        (f"{SCHEDULES}.CyclicLR", {"base_lr": 0.01, "max_lr": 0.2, "cycle_momentum": False}, 0.01, 0.2, 0.0138),
+        (f"{SCHEDULES}.MultiStepLR", {"milestones": [50, 75]}, 0.1, 0.1, 0.001),
+    ],
+)
+def test_schedules_need_no_length_from_the_user(path, arguments, first, top, last):
+    seen = rates(path, **arguments)
+    assert (seen[0], max(seen), seen[-1]) == pytest.approx((first, top, last), abs=1e-3)
+
+
+def test_losses():
+    logits, labels = torch.randn(8, 10), torch.arange(8)
+    task = Classification("mlp", **SIZES, backbone_args={"hidden": [4]}, loss="mse")
+    expected = ((logits.softmax(1) - F.one_hot(labels, 10)) ** 2).mean()
+    torch.testing.assert_close(task.loss(logits, labels), expected)
+    smooth = Classification("mlp", **SIZES, backbone_args={"hidden": [4]}, label_smoothing=0.1)
+    torch.testing.assert_close(smooth.loss(logits, labels), F.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
+def test_scores_count_every_image():
+    scores = Scores(3)
+    scores.update(torch.tensor(1.0), torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2]))
+    scores.update(torch.tensor(4.0), torch.eye(3)[[2]], torch.tensor([2]))
+    found = scores.compute()
+    assert (float(found["loss"]), float(found["accuracy"])) == (1.75, 0.75)
+    assert found["confusion"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"optimizer": "torch.optim.SDG"}, "'torch.optim.SDG' cannot be imported"),
+        ({"optimizer_args": {"lrr": 1}}, "takes no argument 'lrr'; it accepts lr, betas"),
+        ({"optimizer_args": {"lr": -1}}, "Invalid learning rate"),
+        ({"scheduler": f"{SCHEDULES}.OneCycleLR"}, "cannot be built"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+    ],
+)
+def test_refusals(arguments, says):
+    with pytest.raises(UserError, match=says):
+        Classification("mlp", **SIZES, **arguments)
