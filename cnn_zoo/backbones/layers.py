@@ -61,3 +61,51 @@ def require_size(network: str, image_size: int, smallest: int) -> None:
     """Refuse images of which nothing would be left after the network's halvings."""
     if image_size < smallest:
         raise UserError(f"{network} needs images of at least {smallest} px, but image_size is {image_size}.")
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor`, at least one, and never more than a tenth below `channels`."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * channels else rounded + divisor
+
+
+class SqueezeExcite(nn.Module):
+    """Weighs each channel by a gate that sees all channel means, https://arxiv.org/abs/1709.01507."""
+
+    def __init__(self, channels: int, squeezed: int, activation: nn.Module, gate: nn.Module) -> None:
+        super().__init__()
+        squeeze, excite = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
+        for conv in (squeeze, excite):
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, activation, excite, gate)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
+        return x * self.weigh(x)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise convolution, excitation if given, linear 1x1 projection; plus x if the shape stays."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        expanded: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        activation: type[nn.Module],
+        excite: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.residual = stride == 1 and in_channels == out_channels
+        self.branch = nn.Sequential()
+        if expanded != in_channels:
+            self.branch.append(conv_bn(in_channels, expanded, 1, activation=activation()))
+        self.branch.append(conv_bn(expanded, expanded, kernel_size, stride, groups=expanded, activation=activation()))
+        if excite is not None:
+            self.branch.append(excite)
+        self.branch.append(conv_bn(expanded, out_channels, 1))  # linear: a ReLU would lose too much of so few channels
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, out_channels, H/stride, W/stride)
+        return x + self.branch(x) if self.residual else self.branch(x)

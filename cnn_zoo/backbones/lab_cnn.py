@@ -1,0 +1,31 @@
+"""The walk-through CNN of the first lab: 885 parameters at 1x28x28 and 10 classes, few enough to follow by hand."""
+
+from torch import Tensor, nn
+
+from cnn_zoo.backbones.layers import activation as make_activation
+from cnn_zoo.backbones.layers import require_size
+
+
+class LabCNN(nn.Module):
+    """Two rounds of 5x5 convolution and 2x2 average pooling, then two fully connected layers."""
+
+    def __init__(self, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
+        super().__init__()
+        require_size("lab_cnn", image_size, 16)
+        side = ((image_size - 4) // 2 - 4) // 2  # 4 at 28 px: each convolution takes a border of 2, each pooling half
+
+        def round_of(channels: int, width: int) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(channels, width, 5), make_activation(activation), nn.AvgPool2d(2))
+
+        self.stem = round_of(in_channels, 3)  # 12 x 12 at 28 px
+        self.stages = nn.Sequential(round_of(3, 2))  # 4 x 4 at 28 px
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(2 * side**2, 15), make_activation(activation), nn.Linear(15, num_classes)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
+        return self.head(self.stages(self.stem(images)))
+
+
+def lab_cnn(*, num_classes: int, in_channels: int, image_size: int, activation: str = "relu") -> LabCNN:
+    return LabCNN(activation, num_classes, in_channels, image_size)

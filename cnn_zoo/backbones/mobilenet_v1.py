@@ -1,0 +1,51 @@
+"""MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications, https://arxiv.org/abs/1704.04861.
+
+Deviations from the paper: channels are rounded to multiples of 8 (no change at its widths), and up to 64 px the stem
+and the second stage keep the resolution. `separable=False` is the paper's comparison with full 3x3 convolutions.
+"""
+
+from torch import Tensor, nn
+
+from cnn_zoo.backbones.layers import SMALL_IMAGE, conv_bn, round_channels
+
+STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))  # output channels of every block at width 1
+
+
+def separable_block(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """3x3 convolution of each channel by itself, then 1x1 across the channels: about a ninth of the arithmetic."""
+    return nn.Sequential(
+        conv_bn(in_channels, in_channels, 3, stride, groups=in_channels, activation=nn.ReLU()),
+        conv_bn(in_channels, out_channels, 1, activation=nn.ReLU()),
+    )
+
+
+def full_block(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    return conv_bn(in_channels, out_channels, 3, stride, activation=nn.ReLU())
+
+
+class MobileNetV1(nn.Module):
+    """A 3x3 stem, then blocks without shortcuts; each stage after the first halves H x W."""
+
+    def __init__(self, width: float, separable: bool, num_classes: int, in_channels: int, image_size: int) -> None:
+        super().__init__()
+        small = image_size <= SMALL_IMAGE
+        block = separable_block if separable else full_block
+        channels = round_channels(32 * width)
+        self.stem = conv_bn(in_channels, channels, 3, 1 if small else 2, activation=nn.ReLU())
+        self.stages = nn.Sequential()
+        for stage_channels, halving in zip(STAGES, (1, 1 if small else 2, 2, 2, 2), strict=True):
+            stage = nn.Sequential()
+            for i, out_channels in enumerate(round_channels(c * width) for c in stage_channels):
+                stage.append(block(channels, out_channels, halving if i == 0 else 1))
+                channels = out_channels
+            self.stages.append(stage)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
+        return self.head(self.stages(self.stem(images)))
+
+
+def mobilenet_v1(
+    *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, separable: bool = True
+) -> MobileNetV1:
+    return MobileNetV1(width, separable, num_classes, in_channels, image_size)
