@@ -11,6 +11,7 @@ from torch import nn
 
 from cnn_zoo.backbones import ZOO
 from cnn_zoo.errors import UserError
+from cnn_zoo.weights import load, on_meta, torchvision_model
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -18,19 +19,29 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(ZOO, pattern)
 
 
-def create_model(name: str, *, num_classes: int, in_channels: int, image_size: int, **arguments: Any) -> nn.Module:
+def create_model(
+    name: str, *, num_classes: int, in_channels: int, image_size: int, weights: str | None = None, **arguments: Any
+) -> nn.Module:
     """A new network that maps (N, in_channels, image_size, image_size) to logits (N, num_classes).
 
     Args:
-        name: one of `list_models()`, or the import path of a function of yours (`my_package.my_net`) that takes
-            the same three arguments.
+        name: one of `list_models()`; `torchvision/NAME` for torchvision's network, its first and last layer fitted; or
+            the import path of a function of yours (`my_package.my_net`) that takes the same three arguments.
+        weights: name of torchvision's weights (`ResNet18_Weights.IMAGENET1K_V1`) or a safetensors file of ours.
         arguments: what this network varies: its paper's width, depth, activation and the like.
 
     Raises:
-        UserError: there is no such network, it does not take such an argument, or cannot be built with its value.
+        UserError: there is no such network, it does not take such an argument, cannot be built with its value, or the
+            weights are of another network.
     """
-    arguments = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size} | arguments
-    return call(find(name), name, **arguments)
+    if name.startswith("torchvision/"):
+        return call(torchvision_model, name, name.partition("/")[2], num_classes, in_channels, weights, **arguments)
+    build = find(name)
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    model = call(build, name, **sizes, **arguments)
+    if weights:
+        load(model, on_meta(build, **arguments), weights)
+    return model
 
 
 def find(name: str) -> Callable[..., nn.Module]:

@@ -5,33 +5,27 @@ import sys
 
 import pytest
 import torch
+from golden import COMPLEXITY
 
 from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.complexity import count_macs, count_params
 from cnn_zoo.backbones import ZOO
 from cnn_zoo.errors import UserError
 
-COMPLEXITY = {  # (name, in_channels, image_size, num_classes): (parameters, MACs)
-    ("mlp", 1, 28, 10): (535_818, 535_040),  # 784-512-256-10 by hand
-    ("lenet5", 1, 28, 10): (61_706, 416_520),
-    ("lenet5", 1, 32, 10): (61_706, 416_520),
-    ("simple_cnn", 3, 32, 10): (60_554, 5_644_288),
-    ("resnet18", 3, 32, 10): (11_173_962, 555_422_720),
-    ("resnet18", 3, 224, 1000): (11_689_512, 1_814_073_344),
-}
-
 
 def test_every_network_has_a_golden_line():
     assert {name for name, *_ in COMPLEXITY} == set(ZOO)
 
 
-@pytest.mark.parametrize("case", COMPLEXITY, ids=str)
-def test_complexity(case):
-    name, in_channels, image_size, num_classes = case
+@pytest.mark.parametrize(("name", "arguments", "image_size", "params", "macs"), COMPLEXITY, ids=str)
+def test_complexity(name, arguments, image_size, params, macs):
+    in_channels = 1 if image_size == 28 else 3
+    num_classes = 1000 if image_size >= 224 else 10
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     with torch.device("meta"):
-        model = create_model(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        model = create_model(name, **sizes, **arguments)
         images = torch.empty(1, in_channels, image_size, image_size)
-    assert (count_params(model), count_macs(model, images)) == COMPLEXITY[case]
+    assert (count_params(model), count_macs(model, images)) == (params, macs)
 
 
 @pytest.mark.parametrize("name", ZOO)
