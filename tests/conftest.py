@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,8 @@ ROOT = Path(__file__).parent.parent
 QUICK = ROOT / "experiments" / "quickstart.yaml"
 
 
-@pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+os.environ["OMP_NUM_THREADS"] = "1"  # the commands that tests start: as many tests as cores run side by side
+torch.set_num_threads(1)
 
 
 @pytest.fixture

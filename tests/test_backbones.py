@@ -11,6 +11,7 @@ from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.complexity import count_macs, count_params
 from cnn_zoo.backbones import ZOO
 from cnn_zoo.errors import UserError
+from cnn_zoo.export import export_onnx
 
 
 def test_every_network_has_a_golden_line():
@@ -39,6 +40,40 @@ def test_gives_logits_and_uses_every_parameter(name, in_channels, image_size):
     assert logits.shape == (2, 7)
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
     assert {n for n, _ in model.named_children()} == {"stem", "stages", "head"}
+
+
+def calibrated(name, **arguments):
+    """In eval mode, with batch-norm statistics of a batch, or deep networks would only give zeros."""
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=10, in_channels=3, image_size=32, **arguments)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(16, 3, 32, 32))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_an_output_depends_on_its_image_alone(name):
+    model, images = calibrated(name), torch.randn(4, 3, 32, 32)
+    again = calibrated(name)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())  # seeded initialisation
+    with torch.no_grad():
+        logits = model(images)
+        assert logits.std() > 1e-4
+        torch.testing.assert_close(model(images[:1]), logits[:1], atol=1e-4, rtol=1e-3)
+        model.to(memory_format=torch.channels_last)
+        channels_last = model(images.to(memory_format=torch.channels_last))
+        torch.testing.assert_close(channels_last, logits, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_onnx_of_every_network(name, tmp_path):
+    model, images = calibrated(name), torch.randn(3, 3, 32, 32)
+    difference = export_onnx(model, tmp_path / "model.onnx", images)
+    assert difference < 1e-4 * max(1.0, float(model(images).abs().max()))  # untrained logits may be large
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_lenet5_takes_its_activation():

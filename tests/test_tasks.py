@@ -49,6 +49,15 @@ def test_losses():
     torch.testing.assert_close(smooth.loss(logits, labels), F.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
+def test_googlenets_auxiliary_heads_are_trained():
+    sizes = {"num_classes": 4, "in_channels": 1, "image_size": 28}
+    task = Classification("googlenet", **sizes, backbone_args={"aux": True})
+    batch = torch.randn(2, 1, 28, 28), torch.tensor([0, 1])
+    task.training_step(batch, 0).backward()
+    assert [n for n, p in task.named_parameters() if p.grad is None] == []
+    assert task.eval().test_step(batch, 0).shape == (2, 4)
+
+
 def test_scores_count_every_image():
     scores = Scores(3)
     scores.update(torch.tensor(1.0), torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2]))

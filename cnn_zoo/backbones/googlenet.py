@@ -4,8 +4,8 @@ Deviations: batch norm after each convolution instead of local response normalis
 max-pool is 2x2 and the auxiliary heads pool to 4x4 adaptively. `five_by_five=False` gives torchvision's network, whose
 "5x5" branch is a 3x3 convolution. Up to 64 px the first convolution is 3x3 with stride 1 and no max-pool follows it.
 
-With `aux=True` a training task calls `logits, aux1, aux2 = model.forward_with_aux(images)` and minimises
-loss(logits) + 0.3 * loss(aux1) + 0.3 * loss(aux2); `forward` never runs the auxiliary heads.
+With `aux=True` the training task calls `logits, aux1, aux2 = model.forward_with_aux(images)` and adds the two losses of
+the auxiliary heads, times 0.3, to that of the logits; `forward` never runs them.
 """
 
 import torch

@@ -12,8 +12,15 @@ class Progress(TQDMProgressBar):
     """The bar shows only where someone can watch it; a log file gets the lines alone."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=20 if sys.stderr.isatty() else 0)
-        self._start, self._rate = 0.0, 0.0
+        super().__init__(refresh_rate=1 if sys.stderr.isatty() else 0)
+        self._start, self._rate, self._drawn = 0.0, 0.0, 0.0
+
+    def _should_update(self, current: int, total: int | float) -> bool:
+        """A few times a second, however fast the steps are: drawing costs as much as a step of a small network."""
+        due = time.perf_counter() - self._drawn > 0.2 or current == total
+        if due:
+            self._drawn = time.perf_counter()
+        return due and super()._should_update(current, total)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)

@@ -12,6 +12,8 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 
+AUXILIARY = 0.3  # weight of an auxiliary head's loss, https://arxiv.org/abs/1409.4842
+
 
 class Classification(LightningModule):
     """A backbone, a loss, an optimizer and a schedule, all by name, so that a checkpoint can be loaded by itself.
@@ -65,10 +67,14 @@ class Classification(LightningModule):
 
     def _step(self, batch: tuple[Tensor, Tensor], scores: Scores) -> tuple[Tensor, Tensor]:
         images, labels = batch
-        logits = self.backbone(images)
+        auxiliary: list[Tensor] = []
+        if self.training and hasattr(self.backbone, "aux1"):  # GoogLeNet's auxiliary heads, which only training uses
+            logits, *auxiliary = self.backbone.forward_with_aux(images)
+        else:
+            logits = self.backbone(images)
         loss = self.loss(logits, labels)
         scores.update(loss, logits, labels)
-        return loss, logits
+        return loss + AUXILIARY * sum(self.loss(a, labels) for a in auxiliary), logits
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.hparams.label_smoothing
