@@ -36,4 +36,5 @@ def test_folding_keeps_the_outputs(name):
     norms = [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
         torch.testing.assert_close(folded(images), model.eval()(images), atol=1e-4, rtol=1e-4)
-    assert norms == []
+    # DenseNet normalises before it convolves: what its batch norms follow is a concatenation
+    assert norms == [] or name.startswith("densenet")

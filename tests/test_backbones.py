@@ -56,23 +56,27 @@ def calibrated(name, **arguments):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_an_output_depends_on_its_image_alone(name):
-    model, images = calibrated(name), torch.randn(4, 3, 32, 32)
-    again = calibrated(name)
+    model, again = calibrated(name), calibrated(name)
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())  # seeded initialisation
+    # in double precision: a deep network that is not trained blows rounding errors up
+    model, images = model.double(), torch.randn(4, 3, 32, 32).double()
     with torch.no_grad():
         logits = model(images)
         assert logits.std() > 1e-4
-        torch.testing.assert_close(model(images[:1]), logits[:1], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(model(images[:1]), logits[:1], atol=1e-8, rtol=1e-8)
         model.to(memory_format=torch.channels_last)
         channels_last = model(images.to(memory_format=torch.channels_last))
-        torch.testing.assert_close(channels_last, logits, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(channels_last, logits, atol=1e-8, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_onnx_of_every_network(name, tmp_path):
     model, images = calibrated(name), torch.randn(3, 3, 32, 32)
     difference = export_onnx(model, tmp_path / "model.onnx", images)
-    assert difference < 1e-4 * max(1.0, float(model(images).abs().max()))  # untrained logits may be large
+    with torch.no_grad():
+        logits = model(images)
+        rounding = float((logits - model.double()(images.double())).abs().max())  # torch's own error in float32
+    assert difference < max(1e-4, 4 * rounding)
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
