@@ -3,10 +3,11 @@
 python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] [--dotted.key VALUE …]
 """
 
-from cnn_zoo.cli import CLI, load_weights, run
+from cnn_zoo.cli import CLI, keep_memory, load_weights, run
 
 
 def main() -> None:
+    keep_memory()
     cli = CLI()
     trainer, model = cli.trainer, cli.model
     trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path)

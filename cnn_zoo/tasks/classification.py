@@ -55,7 +55,7 @@ class Classification(LightningModule):
         self._unchecked: list[Tensor] = []  # losses not yet looked at: reading one waits for the device
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}; it goes from 0 to below 1.")
-        self._optimizer_and_schedule(steps=100)  # what cannot be built is refused now, not after the data are read
+        self.optimizer_and_schedule(steps=100)  # what cannot be built is refused now, not after the data are read
 
     @property
     def test_confusion(self) -> Tensor:
@@ -140,7 +140,7 @@ class Classification(LightningModule):
         steps = self.trainer.estimated_stepping_batches if per_step else self.trainer.max_epochs
         if self.hparams.scheduler and (steps is None or not 0 < steps < float("inf")):
             raise UserError("A schedule needs to know the length of the training; set --trainer.max_epochs.")
-        optimizer, schedule = self._optimizer_and_schedule(steps)
+        optimizer, schedule = self.optimizer_and_schedule(steps)
         if schedule is None:
             return {"optimizer": optimizer}
         scheduler = {"scheduler": schedule, "interval": self.hparams.scheduler_interval, "monitor": "val/loss"}
@@ -154,7 +154,8 @@ class Classification(LightningModule):
                 f"{self.hparams.scheduler} is at its end ({error}): it cannot be made longer when training goes on."
             ) from error
 
-    def _optimizer_and_schedule(self, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    def optimizer_and_schedule(self, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+        """New ones, for a training of so many steps (or epochs, if the schedule counts those)."""
         h = self.hparams
         optimizer = call(import_path(h.optimizer), h.optimizer, self.parameters(), **(h.optimizer_args or {}))
         if h.scheduler is None:
