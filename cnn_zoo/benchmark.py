@@ -3,9 +3,9 @@
     python -m cnn_zoo.benchmark --config FILE [--dotted.key VALUE …] [--rounds 6] [--steps 20]
 
 Every contender is a process of its own that is stopped while another runs; they take turns, so that a machine whose
-clock drifts slows all of them. Printed are images/s (median over the rounds), the ratio to the usual loop and to the network
-alone (median of the ratios within a round), page faults a step, the share of the machine's matrix-product rate, and
-the largest memory.
+clock drifts slows all of them. Printed are images/s (median over the rounds), the ratio to the usual loop and to the
+network alone (median of the ratios within a round), page faults a step, the share of the machine's matrix-product
+rate, and the largest memory.
 """
 
 import argparse
@@ -52,9 +52,8 @@ def contend(name: str, steps: int) -> None:
     from lightning.pytorch import Callback
 
     from cnn_zoo import loops
-    from cnn_zoo.cli import CLI, keep_memory, quiet
+    from cnn_zoo.cli import CLI, keep_memory
 
-    quiet()
     rounds = Rounds(steps)
 
     class StepDone(Callback):
@@ -92,9 +91,8 @@ def flops_per_image(config: list[str]) -> int:
     import torch
 
     from cnn_zoo.analysis.complexity import count_macs
-    from cnn_zoo.cli import CLI, quiet
+    from cnn_zoo.cli import CLI
 
-    quiet()
     sys.argv[1:] = config
     cli = CLI(training=False)
     h = cli.model.hparams

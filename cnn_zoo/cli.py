@@ -5,7 +5,6 @@ import logging
 import pickle
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ class CLI(LightningCLI):
 
     def __init__(self, training: bool = True) -> None:
         self.training = training
+        quiet()
         super().__init__(
             Classification,
             data.module.ImageData,
@@ -129,20 +129,5 @@ def load_weights(model: Classification, path: str) -> None:
 def quiet() -> None:
     """Without what lightning says of itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in ("isinstance.treespec, LeafSpec", "The number of training batches", "`torch.jit.script` is dep"):
+    for noise in ("isinstance.treespec, LeafSpec", "The number of training batches"):
         warnings.filterwarnings("ignore", f".*{noise}")
-
-
-def run(command: Callable[[], None]) -> None:
-    """A command's main: what its user can mend is said in one sentence, with exit status 2."""
-    quiet()
-    try:
-        command()
-    except Exception as error:
-        complaint: BaseException | None = error
-        while complaint and not isinstance(complaint, UserError):  # jsonargparse wraps what a class refuses
-            complaint = complaint.__cause__ or complaint.__context__
-        if complaint is None:
-            raise
-        sys.stderr.write(f"error: {complaint}\n")
-        sys.exit(2)

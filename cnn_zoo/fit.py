@@ -3,7 +3,8 @@
 python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] [--dotted.key VALUE …]
 """
 
-from cnn_zoo.cli import CLI, keep_memory, load_weights, run
+from cnn_zoo.cli import CLI, keep_memory, load_weights
+from cnn_zoo.command import run
 
 
 def main() -> None:

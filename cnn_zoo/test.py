@@ -5,7 +5,8 @@ python -m cnn_zoo.test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best
 
 import json
 
-from cnn_zoo.cli import CLI, load_weights, run
+from cnn_zoo.cli import CLI, load_weights
+from cnn_zoo.command import run
 from cnn_zoo.errors import UserError
 
 

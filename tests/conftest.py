@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from cnn_zoo import cli, fit
+from cnn_zoo import command as commands
+from cnn_zoo import fit
 
 ROOT = Path(__file__).parent.parent
 QUICK = ROOT / "experiments" / "quickstart.yaml"
@@ -27,7 +28,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     def call(main: Callable[[], None], *arguments: Any) -> None:
         words = [str(a) for a in arguments]
         monkeypatch.setattr(sys, "argv", ["command", *words, "--trainer.default_root_dir", str(tmp_path / "runs")])
-        cli.run(main)
+        commands.run(main)
 
     return call
 

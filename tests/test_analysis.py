@@ -1,12 +1,21 @@
-"""Counting and folding."""
+"""Counting, receptive fields, folding, and the summary command; the labs' calculations by hand."""
+
+import csv
+import math
+import sys
 
 import pytest
 import torch
+from conftest import ROOT
+from PIL import Image
 from torch import nn
 
-from cnn_zoo import create_model, list_models
-from cnn_zoo.analysis.complexity import count_macs, count_params, fvcore_macs
+from cnn_zoo import command as commands
+from cnn_zoo import create_model, list_models, summary
+from cnn_zoo.analysis.complexity import count_macs, count_params, counters, fvcore_macs
 from cnn_zoo.analysis.fold import fold
+from cnn_zoo.analysis.layers import layer_table, totals
+from cnn_zoo.analysis.receptive_field import gradient_receptive_field
 
 
 @pytest.mark.parametrize("name", ["lenet5", "simple_cnn", "mlp"])
@@ -21,9 +30,163 @@ def test_fvcore_total_of_the_lab_net():
     assert model.training  # counted on a copy
 
 
-def test_counts_by_hand():
-    assert count_params(nn.Conv2d(1, 1, 5)) == 25 + 1
-    assert count_macs(nn.Conv2d(1, 1, 5), torch.zeros(1, 1, 32, 32)) == 28 * 28 * 25
+def costs(model, image_shape):
+    return [(row.parameters, row.macs) for row in layer_table(model, image_shape)]
+
+
+def test_one_5x5_against_two_3x3():
+    assert costs(nn.Sequential(nn.Conv2d(1, 1, 5)), (1, 32, 32)) == [(25 + 1, 28 * 28 * 25)] == [(26, 19_600)]
+    two = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+    assert costs(two, (1, 32, 32)) == [(9 + 1, 30 * 30 * 9), (9 + 1, 28 * 28 * 9)] == [(10, 8_100), (10, 7_056)]
+    assert [row.output for row in layer_table(two, (1, 32, 32))][-1] == (1, 28, 28)
+    assert layer_table(two, (1, 32, 32))[-1].field == (5, 5)  # what the 5x5 sees
+
+
+def test_first_layers():
+    shared = costs(nn.Sequential(nn.Conv2d(1, 6, 5)), (1, 28, 28))[0][0]
+    unshared = 24 * 24 * 6 * (5 * 5 * 1 + 1)  # each of the 24 x 24 x 6 outputs with weights of its own
+    assert (shared, unshared) == (156, 89_856)
+    assert costs(nn.Sequential(nn.Conv2d(3, 96, 11, 4)), (3, 227, 227))[0][0] == 11 * 11 * 3 * 96 + 96 == 34_944
+
+
+@pytest.mark.parametrize("n", [7, 12, 32])
+@pytest.mark.parametrize(("k", "s", "p", "d"), [(3, 1, 1, 1), (5, 2, 0, 1), (3, 2, 1, 2), (1, 1, 0, 1), (3, 3, 2, 3)])
+def test_the_size_of_a_map(n, k, s, p, d):
+    (row,) = layer_table(nn.Sequential(nn.Conv2d(1, 2, k, s, p, d)), (1, n, n))
+    side = math.floor((n + 2 * p - d * (k - 1) - 1) / s) + 1
+    assert row.output == (2, side, side)
+
+
+BLOCKS = {  # of the lectures: the layer, output of an 8 x 16 x 16 map, parameters, MACs, field
+    "full": (nn.Conv2d(8, 8, 3, padding=1), (8, 16, 16), 584, 256 * 8 * 72, 3),
+    "depthwise": (nn.Conv2d(8, 8, 3, padding=1, groups=8), (8, 16, 16), 80, 256 * 8 * 9, 3),
+    "pointwise": (nn.Conv2d(8, 8, 1), (8, 16, 16), 72, 256 * 8 * 8, 1),
+    "grouped": (nn.Conv2d(8, 8, 3, padding=1, groups=2), (8, 16, 16), 296, 256 * 8 * 36, 3),
+    "dilated": (nn.Conv2d(8, 8, 3, padding=2, dilation=2), (8, 16, 16), 584, 256 * 8 * 72, 5),
+    "transposed": (nn.ConvTranspose2d(8, 8, 2, 2), (8, 32, 32), 264, 256 * 8 * 32, 1),
+    "global average pooling": (nn.AdaptiveAvgPool2d(1), (8, 1, 1), 0, 0, math.inf),
+} | {
+    f"{mode} padding": (nn.Conv2d(8, 8, 3, padding=1, padding_mode=mode), (8, 16, 16), 584, 256 * 8 * 72, 3)
+    for mode in ("zeros", "reflect", "replicate", "circular")
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_the_lectures(name):
+    layer, *expected = BLOCKS[name]
+    (row,) = layer_table(nn.Sequential(layer), (8, 16, 16))
+    assert [row.output, row.parameters, row.macs, row.field[0]] == expected
+
+
+def test_cio_is_what_convolutions_read_and_write():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 1))
+    found = totals(model, layer_table(model, (3, 8, 8)))
+    assert found["cio"] == (3 + 8) * 64 + (8 + 4) * 16
+    assert found["activations"] == 8 * 64 + 4 * 16
+
+
+class Branches(nn.Module):
+    """A 3x3 beside two dilated 3x3, joined, added to the input, then pooled."""
+
+    def __init__(self):
+        super().__init__()
+        self.short = nn.Conv2d(2, 1, 3, padding=1)
+        self.long = nn.Sequential(nn.Conv2d(2, 2, 3, padding=2, dilation=2), nn.Conv2d(2, 1, 3, padding=3, dilation=3))
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x):
+        return self.pool(x + torch.cat([self.short(x), self.long(x)], dim=1))
+
+
+def last_field(model, size):
+    rows = [row for row in layer_table(model, (3, size, size)) if len(row.output) == 3]
+    return max(row.field[0] for row in rows if row.field[0] < math.inf), rows
+
+
+def test_receptive_fields_by_hand():
+    branches = layer_table(Branches(), (2, 32, 32))[-1]
+    assert branches.field == (1 + 2 * 2 + 3 * 2 + 1,) * 2 and branches.jump == (2, 2)
+    for name, field in (("vgg16", 212), ("resnet18", 435)):  # published, last maps
+        model = create_model(name, num_classes=1000, in_channels=3, image_size=224)
+        assert last_field(model, 224)[0] == field
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet20", "densenet40_k12", "googlenet"])
+def test_the_gradient_sees_the_computed_field(name):
+    model = create_model(name, num_classes=10, in_channels=3, image_size=32)
+    features = nn.Sequential(model.stem, *model.stages[:2])
+    computed = max(row.field[0] for row in layer_table(features, (3, 161, 161)))
+    assert computed < 120
+    assert gradient_receptive_field(features, (3, 161, 161)) == (computed, computed)
+
+
+def test_the_counters_differences_are_explained():
+    model = create_model("simple_cnn", num_classes=10, in_channels=3, image_size=32)
+    found = counters(model, (3, 32, 32))
+    assert (found["ours"], found["fvcore"], found["torch"]) == (5_644_288, 5_742_592, 5_644_288)
+    assert "fvcore adds 98,304 for batch_norm (2 an element)." in found["explanation"]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_layer_table_agrees_with_torchs_counter(name):
+    with torch.device("meta"):
+        model = create_model(name, num_classes=10, in_channels=3, image_size=32).eval()
+        macs = count_macs(model, torch.empty(1, 3, 32, 32))
+    found = totals(model, layer_table(model, (3, 32, 32)))
+    assert (found["macs"], found["parameters"]) == (macs, count_params(model))
+
+
+@pytest.fixture
+def summarise(monkeypatch):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["summary", *map(str, words)])
+        commands.run(summary.main)
+
+    return call
+
+
+def test_summary_of_one(summarise, capsys):
+    summarise("mobilenet_v1", "--width", 0.5)
+    out = capsys.readouterr().out
+    assert "823,722 parameters" in out and "stages.4.1.1.0" in out and "fvcore adds" in out
+
+
+def test_summary_of_several(summarise, capsys, tmp_path):
+    picture, table = tmp_path / "zoo.png", tmp_path / "zoo.csv"
+    summarise("resnet*", "lenet5", "--sort", "macs", "--csv", table, "--picture", picture)
+    with open(table) as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["macs"]) for r in rows] == sorted(int(r["macs"]) for r in rows)
+    assert {r["network"] for r in rows} == {"lenet5", *list_models("resnet*")}
+    assert "1,159,402,496" in capsys.readouterr().out
+    with Image.open(picture) as image:
+        assert image.size[0] > 1000
+
+
+def test_the_readmes_table_is_the_commands(summarise, capsys):
+    summarise("all", "--markdown")
+    assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["resnet19"], "did you mean resnet18"),
+        (["resnet18", "--widht", "2"], "takes no argument 'widht'"),
+        (["resnet18", "--width"], "--width needs a value"),
+        (["zzz*"], "No network of the zoo matches"),
+        (["lenet5", "--image_size", "8"], "at least 12 px"),
+        (["lenet5", "--image_size", "big"], "must be a whole number"),
+        (["lenet5", "--sort", "price"], "--sort"),
+        (["lenet5", "--csv", "/dev/null/x.csv"], "cannot be written"),
+        ([], "NAME"),
+    ],
+)
+def test_summary_refusals(words, says, summarise, capsys):
+    with pytest.raises(SystemExit) as exit:
+        summarise(*words)
+    err = capsys.readouterr().err
+    assert exit.value.code == 2 and says in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("name", list_models())

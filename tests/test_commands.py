@@ -9,7 +9,8 @@ import torch
 import yaml
 from conftest import QUICK, ROOT
 
-from cnn_zoo import cli, fit, test
+from cnn_zoo import command as commands
+from cnn_zoo import fit, test
 
 
 def python(*words, timeout=240):
@@ -66,7 +67,7 @@ def test_help_and_print_config(name, capsys, monkeypatch):
     ):
         monkeypatch.setattr(sys, "argv", [name, *words])
         with pytest.raises(SystemExit) as exit:
-            cli.run(main)
+            commands.run(main)
         assert exit.value.code == 0 and said in capsys.readouterr().out
 
 
@@ -75,7 +76,7 @@ def test_a_second_config_overrides_the_first(tmp_path, monkeypatch, capsys):
     words = ["fit", "--config", str(QUICK), "--config", str(tmp_path / "more.yaml"), "--data.augment.crop", "2"]
     monkeypatch.setattr(sys, "argv", [*words, "--print_config"])
     with pytest.raises(SystemExit):
-        cli.run(fit.main)
+        commands.run(fit.main)
     config = yaml.safe_load(capsys.readouterr().out)
     assert (config["trainer"]["max_epochs"], config["data"]["init_args"]["augment"]["crop"]) == (77, 2)
     assert config["early_stopping"]["init_args"]["patience"] == 3
@@ -99,7 +100,7 @@ MISTAKES = [
     ("--data.augment.crop -4", "augment.crop is -4"),
     ("--data.augment.padding mirror", "data.augment.padding must be ['zero', 'reflect']"),
     ("--data CIFAR11", "data must be a class by its import path"),
-    ("--data.sample false --data.root /nowhere/at/all", "neither in"),
+    ("--data.sample false --data.root /dev/null/data", "neither in"),
     ("--early_stopping.patince 3", "takes no option 'patince'; did you mean 'patience'"),
     ("--early_stopping.patience soon", "early_stopping.patience must be int"),
     ("--model.loss hinge", "model.loss must be ['cross_entropy', 'mse']"),
