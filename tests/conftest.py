@@ -12,6 +12,7 @@ import torch
 
 from cnn_zoo import command as commands
 from cnn_zoo import fit
+from cnn_zoo.data.module import ImageData
 
 ROOT = Path(__file__).parent.parent
 QUICK = ROOT / "experiments" / "quickstart.yaml"
@@ -19,6 +20,11 @@ QUICK = ROOT / "experiments" / "quickstart.yaml"
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the commands that tests start: as many tests as cores run side by side
 torch.set_num_threads(1)
+
+
+def ready(data: ImageData) -> ImageData:
+    data.setup("fit")
+    return data
 
 
 @pytest.fixture

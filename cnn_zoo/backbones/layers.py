@@ -57,6 +57,13 @@ def conv_bn(
     return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
 
 
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    layer = nn.Linear(in_features, out_features)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def require_size(network: str, image_size: int, smallest: int) -> None:
     """Refuse images of which nothing would be left after the network's halvings."""
     if image_size < smallest:

@@ -6,7 +6,7 @@ Deviations from the paper: channels are rounded to multiples of 8 and the head h
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, conv_bn, round_channels
+from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, conv_bn, linear, round_channels
 
 # Table 2: expansion, output channels, blocks, stride of the first block
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -30,10 +30,7 @@ class MobileNetV2(nn.Module):
             self.stages.append(stage)
         features = round_channels(1280 * max(1.0, width))  # thin networks keep their last layer
         self.stages.append(conv_bn(channels, features, 1, activation=nn.ReLU6()))
-        classifier = nn.Linear(features, num_classes)
-        nn.init.normal_(classifier.weight, std=0.01)
-        nn.init.zeros_(classifier.bias)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), classifier)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), linear(features, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
         return self.head(self.stages(self.stem(images)))

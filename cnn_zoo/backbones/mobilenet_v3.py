@@ -6,7 +6,7 @@ Deviations from the paper: the squeeze is a quarter of the expansion rounded to 
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, SqueezeExcite, conv_bn, round_channels
+from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, SqueezeExcite, conv_bn, linear, round_channels
 
 RELU, HSWISH = nn.ReLU, nn.Hardswish
 Block = tuple[int, int, int, bool, type[nn.Module]]
@@ -38,13 +38,6 @@ SMALL = (
     ),
     ((5, 288, 96, True, HSWISH), (5, 576, 96, True, HSWISH), (5, 576, 96, True, HSWISH)),
 )
-
-
-def linear(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class MobileNetV3(nn.Module):

@@ -8,7 +8,7 @@ end in 1 x 1, as 32 px do, where rounding down would leave nothing.
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE
+from cnn_zoo.backbones.layers import SMALL_IMAGE, linear
 
 
 def conv(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Sequential:
@@ -18,13 +18,6 @@ def conv(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Sequential
     nn.init.zeros_(layer.bias)
     norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
     return nn.Sequential(layer, *norm, nn.ReLU())
-
-
-def linear(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class VGG(nn.Module):
