@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -20,13 +26,14 @@ from cnn_zoo.parser import Parser
 from cnn_zoo.tasks import Classification
 
 BEST = {"monitor": "val/accuracy", "mode": "max"}
-DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any]]] = {
+DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  # None: off unless a key is set
     "early_stopping": (EarlyStopping, BEST | {"patience": 20}),
     "checkpoint": (
         ModelCheckpoint,
         BEST | {"filename": "best", "save_last": True, "enable_version_counter": False},
     ),
     "learning_rate_monitor": (LearningRateMonitor, {}),
+    "ema": (EMAWeightAveraging, None),
     "complexity": (callbacks.Complexity, {}),
     "curves": (callbacks.Curves, {}),
     "pictures": (callbacks.Pictures, {}),
@@ -64,7 +71,8 @@ class CLI(LightningCLI):
         parser.add_argument("--experiment", type=str | None, help="name of the run (default: the path of the YAML)")
         parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to go on from (fit) or to test")
         for key, (cls, defaults) in DEFAULT_CALLBACKS.items():
-            default = {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": defaults}
+            path = f"{cls.__module__}.{cls.__qualname__}"
+            default = None if defaults is None else {"class_path": path, "init_args": defaults}
             parser.add_argument(f"--{key}", type=cls | None, default=default, help="null switches it off")
         for name in ("num_classes", "in_channels", "image_size"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")

@@ -93,6 +93,16 @@ def test_early_stopping_by_one_key(quick_fit, capsys):
     assert "did not improve" in capsys.readouterr().out
 
 
+def test_averaged_weights_are_what_is_tested_and_kept(quick_fit):
+    folder, card = quick_fit("--ema.decay", 0.9, "--model.test_flip", "true")
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
+    exported = load_file(folder / "backbone.safetensors")
+    assert all(torch.equal(averaged[f"backbone.{k}"], v) for k, v in exported.items())
+    assert any(not torch.equal(averaged[f"backbone.{k}"], current[f"backbone.{k}"]) for k in exported)
+    assert 0 < card["test_accuracy_flip"] <= 1
+
+
 def test_an_export_that_differs_fails_loudly(quick_fit, capsys, tmp_path):
     with pytest.raises(SystemExit) as exit:
         quick_fit("--export.tolerance", 0)

@@ -194,6 +194,15 @@ def test_augment_refusals(strength, says):
         Augment(**strength)
 
 
+def test_progressive_images_grow_to_the_whole():
+    data = ready(CIFAR10(sample=True, batch_size=8, progressive=16))
+    assert [data.side(epoch, 9) for epoch in range(9)] == [16, 20, 20, 24, 28, 28, 32, 32, 32]
+    batch = next(iter(data.train_dataloader()))
+    data.trainer = SimpleNamespace(training=True, current_epoch=3, max_epochs=9)
+    images, labels = data.on_after_batch_transfer(batch, 0)
+    assert images.shape == (8, 3, 24, 24) and len(labels) == 8
+
+
 def test_everything_trains_when_nothing_is_held_out():
     data = ready(MNIST(sample=True, val_fraction=0))
     assert len(data.sets["train"][1]) == 2000 and data.val_dataloader() == []

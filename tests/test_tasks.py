@@ -7,6 +7,7 @@ from torch.optim import SGD
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
+from cnn_zoo.tasks.mixing import mix
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 
@@ -80,3 +81,27 @@ def test_scores_count_every_image():
 def test_refusals(arguments, says):
     with pytest.raises(UserError, match=says):
         Classification("mlp", **SIZES, **arguments)
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
+def test_a_mixed_image_is_its_two_images_by_their_shares(mixup, cutmix):
+    images = torch.rand(8, 3, 16, 16)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixed, order, share = mix(images, mixup, cutmix)
+        blended = share * images + (1 - share) * images[order]
+        from_second = (mixed != images).all(1)
+        if not torch.allclose(mixed, blended):  # a rectangle of the second image, whose area is its share
+            assert torch.equal(mixed, torch.where(from_second[:, None], images[order], images))
+            moved = order != torch.arange(8)
+            assert from_second[moved].float().mean((1, 2)).tolist() == pytest.approx([1 - share] * int(moved.sum()))
+        assert 0 <= share <= 1
+
+
+def test_a_mixed_loss_is_weighed_by_the_shares(monkeypatch):
+    task = Classification("mlp", **SIZES, backbone_args={"hidden": [4]}, mixup=1.0)
+    images, labels, order = torch.randn(4, 1, 28, 28), torch.arange(4), torch.tensor([1, 2, 3, 0])
+    monkeypatch.setattr("cnn_zoo.tasks.classification.mix", lambda images, *_: (images, order, 0.25))
+    logits = task(images)
+    expected = 0.25 * F.cross_entropy(logits, labels) + 0.75 * F.cross_entropy(logits, labels[order])
+    torch.testing.assert_close(task.training_step((images, labels), 0), expected)

@@ -94,6 +94,7 @@ class ResultCard(Callback):
             "seed": torch.initial_seed(),
             "test_accuracy": round(float(metrics["test/accuracy"]), 6),
             "test_loss": round(float(metrics["test/loss"]), 6),
+            "test_accuracy_flip": round(float(metrics["test/accuracy_flip"]), 6) if h.test_flip else None,
             "test_images": int(confusion.sum()),
             "class_accuracy": {name: round(float(a), 4) for name, a in zip(data.classes, by_class, strict=True)},
             "confusion_matrix": confusion.int().tolist(),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ class ImageData(LightningDataModule):
         augment: augmentation of whole training batches on the training device.
         transforms: torchvision v2 transforms instead, image by image (uint8 C, H, W) in `num_workers` processes.
         num_workers: processes that run `transforms`.
+        progressive: side in pixels that training images are shrunk to at first; it grows to the whole by two thirds of
+            the epochs, https://arxiv.org/abs/2104.00298. For networks that end in a global pooling.
     """
 
     classes: tuple[str, ...]
@@ -46,12 +49,14 @@ class ImageData(LightningDataModule):
         augment: Augment | None = None,
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
+        progressive: int | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser() if root else default_root()
         self.sample, self.batch_size, self.split_seed = sample, batch_size, split_seed
         self.val_fraction = self.usual_val_fraction if val_fraction is None else val_fraction
         self.augment, self.transforms, self.num_workers = augment, transforms or [], num_workers
+        self.progressive = progressive
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}  # images uint8 (N, H, W, C), labels int64 (N)
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
@@ -121,6 +126,15 @@ class ImageData(LightningDataModule):
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor, int], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """(images, labels, draw) as they come to the device, to (normalised float images, labels)."""
         images, labels, draw = batch
-        if self.augment and self.trainer.training:
-            return self.augment(images, self.mean, self.std, draw), labels
-        return normalize(images, self.mean, self.std), labels
+        if not self.trainer.training:
+            return normalize(images, self.mean, self.std), labels
+        images = (self.augment or Augment())(images, self.mean, self.std, draw)
+        if self.progressive:
+            side = self.side(self.trainer.current_epoch, self.trainer.max_epochs)
+            images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        return images, labels
+
+    def side(self, epoch: int, epochs: int) -> int:
+        """Of the training images in an epoch, a multiple of 4 px."""
+        grown = min(1.0, 1.5 * epoch / epochs)
+        return round((self.progressive + grown * (self.image_size - self.progressive)) / 4) * 4

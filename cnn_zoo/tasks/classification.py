@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnn_zoo.create import call, create_model, import_path
 from cnn_zoo.errors import UserError
+from cnn_zoo.tasks.mixing import mix
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 
@@ -25,6 +26,8 @@ class Classification(LightningModule):
         loss: cross_entropy, or mse: mean squared error between the softmax outputs and the one-hot labels.
         label_smoothing: part of the label that is spread evenly over all classes, https://arxiv.org/abs/1512.00567;
             in validation and test too, so that the losses can be compared.
+        mixup, cutmix: alpha of either way to train on two images at once, see `cnn_zoo.tasks.mixing`; 0 is off.
+        test_flip: also test the mean of the logits of an image and its mirror image, as `test/accuracy_flip`.
         optimizer, optimizer_args: import path and arguments: torch.optim.SGD, {lr: 0.1, momentum: 0.9}.
         scheduler, scheduler_args: import path and arguments; lengths follow from the trainer, see
             `cnn_zoo.tasks.schedules.make_schedule`. None keeps the learning rate constant.
@@ -40,6 +43,9 @@ class Classification(LightningModule):
         backbone_args: dict[str, Any] | None = None,
         loss: Literal["cross_entropy", "mse"] = "cross_entropy",
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        test_flip: bool = False,
         optimizer: str = "torch.optim.AdamW",
         optimizer_args: dict[str, Any] | None = None,
         scheduler: str | None = None,
@@ -53,6 +59,9 @@ class Classification(LightningModule):
         self.backbone = create_model(backbone, **sizes, **(backbone_args or {})).to(memory_format=torch.channels_last)
         self.train_scores, self.val_scores, self.test_scores = (Scores(num_classes) for _ in range(3))
         self._unchecked: list[Tensor] = []  # losses not yet looked at: reading one waits for the device
+        self.flip_scores = Scores(num_classes)
+        if min(mixup, cutmix) < 0:
+            raise UserError(f"model.mixup is {mixup} and model.cutmix {cutmix}; they are 0 (off) or more.")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}; it goes from 0 to below 1.")
         self.optimizer_and_schedule(steps=100)  # what cannot be built is refused now, not after the data are read
@@ -65,16 +74,11 @@ class Classification(LightningModule):
     def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
         return self.backbone(images)
 
-    def _step(self, batch: tuple[Tensor, Tensor], scores: Scores) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: tuple[Tensor, Tensor], scores: Scores) -> Tensor:
         images, labels = batch
-        auxiliary: list[Tensor] = []
-        if self.training and hasattr(self.backbone, "aux1"):  # GoogLeNet's auxiliary heads, which only training uses
-            logits, *auxiliary = self.backbone.forward_with_aux(images)
-        else:
-            logits = self.backbone(images)
-        loss = self.loss(logits, labels)
-        scores.update(loss, logits, labels)
-        return loss + AUXILIARY * sum(self.loss(a, labels) for a in auxiliary), logits
+        logits = self.backbone(images)
+        scores.update(self.loss(logits, labels), logits, labels)
+        return logits
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.hparams.label_smoothing
@@ -84,15 +88,36 @@ class Classification(LightningModule):
         return F.mse_loss(logits.softmax(1), target)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, _ = self._step(batch, self.train_scores)
+        images, labels = batch
+        order, share = None, 1.0
+        if self.hparams.mixup or self.hparams.cutmix:
+            images, order, share = mix(images, self.hparams.mixup, self.hparams.cutmix)
+
+        def loss_of(logits: Tensor) -> Tensor:
+            if order is None:
+                return self.loss(logits, labels)
+            return share * self.loss(logits, labels) + (1 - share) * self.loss(logits, labels[order])
+
+        auxiliary: list[Tensor] = []
+        if hasattr(self.backbone, "aux1"):  # GoogLeNet's auxiliary heads, which only training uses
+            logits, *auxiliary = self.backbone.forward_with_aux(images)
+        else:
+            logits = self.backbone(images)
+        loss = loss_of(logits)
+        self.train_scores.update(loss, logits, labels)
         self._unchecked.append(loss.detach())
-        return loss
+        return loss + AUXILIARY * sum(loss_of(a) for a in auxiliary)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._step(batch, self.val_scores)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, self.test_scores)[1]
+        logits = self._step(batch, self.test_scores)
+        if self.hparams.test_flip:
+            images, labels = batch
+            both = (logits + self.backbone(images.flip(3))) / 2
+            self.flip_scores.update(self.loss(both, labels), both, labels)
+        return logits
 
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
@@ -102,6 +127,7 @@ class Classification(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.test_scores.reset()
+        self.flip_scores.reset()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         last = self.trainer.is_last_batch
@@ -115,6 +141,8 @@ class Classification(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log("test", self.test_scores)
+        if self.hparams.test_flip:
+            self.log("test/accuracy_flip", self.flip_scores.compute()["accuracy"], sync_dist=True)
 
     def _log(self, stage: str, scores: Scores) -> None:
         values = {f"{stage}/{name}": scores.compute()[name] for name in ("loss", "accuracy")}
