@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torchvision import datasets
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from cnn_zoo.data.augment import Augment
@@ -20,8 +20,21 @@ from cnn_zoo.tasks import Classification
 StepDone = Callable[[int], None]
 
 
+class PILImages(Dataset):
+    """As torchvision's sets: an array in memory, a PIL image an item, then the transforms."""
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Callable) -> None:
+        self.images, self.labels, self.transform = images.squeeze(-1).numpy(), labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[i])), self.labels[i]
+
+
 def usual(task: Classification, data: ImageData, step_done: StepDone) -> None:
-    """torchvision's set, PIL transforms, two workers, NCHW, a loss and an accuracy read at each step."""
+    """PIL transforms, two workers, NCHW, a loss and an accuracy read at each step."""
     strength = data.augment or Augment()
     transforms = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(data.mean, data.std)]
     if strength.rotate or strength.translate:
@@ -31,7 +44,7 @@ def usual(task: Classification, data: ImageData, step_done: StepDone) -> None:
     if strength.crop:
         mode = {"zero": "constant", "reflect": "reflect"}[strength.padding]
         transforms.insert(0, v2.RandomCrop(data.image_size, padding=strength.crop, padding_mode=mode))
-    images = getattr(datasets, type(data).__name__)(data.root, train=True, transform=v2.Compose(transforms))
+    images = PILImages(*data.sets["train"], v2.Compose(transforms))
     loader = DataLoader(images, data.batch_size, shuffle=True, num_workers=2, drop_last=True)
     model = task.backbone.to(memory_format=torch.contiguous_format).train()
     optimizer, schedule = task.optimizer_and_schedule(10**6)

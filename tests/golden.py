@@ -45,6 +45,8 @@ COMPLEXITY = [
     ("resnet20", {"shortcut": "B"}, 32, 272_474, 40_813_184),  # K
     ("resnet56", {"shortcut": "B"}, 32, 855_770, 125_747_840),  # K
     ("resnet110", {"shortcut": "B"}, 32, 1_730_714, 253_149_824),  # K
+    ("resnet9", {}, 32, 6_573_130, 379_261_952),  # its author: 6.6 M
+    ("resnet9", {"width": 16, "stem_stride": 2}, 32, 412_954, 6_010_112),
     ("plain20", {}, 32, 269_722, 40_551_040),  # as resnet20: its shortcuts have no parameters
     ("plain32", {}, 32, 464_154, 68_862_592),
     ("plain44", {}, 32, 658_586, 97_174_144),

@@ -46,6 +46,7 @@ from cnn_zoo.backbones.resnet import (
     resnet110,
     resnet152,
 )
+from cnn_zoo.backbones.resnet9 import resnet9
 from cnn_zoo.backbones.shufflenet_v1 import shufflenet_v1
 from cnn_zoo.backbones.shufflenet_v2 import shufflenet_v2
 from cnn_zoo.backbones.simple_cnn import simple_cnn
@@ -54,6 +55,7 @@ from cnn_zoo.backbones.vgg import vgg11, vgg13, vgg16, vgg19
 NETWORKS = (
     *(mlp, lab_cnn, lenet5, simple_cnn, alexnet, vgg11, vgg13, vgg16, vgg19, nin, googlenet),
     *(resnet18, resnet34, resnet50, resnet101, resnet152, resnet20, resnet32, resnet44, resnet56, resnet110),
+    resnet9,
     *(plain20, plain32, plain34, plain44, plain56),
     *(densenet121, densenet161, densenet169, densenet201, densenet40_k12, densenet_bc100_k12),
     *(mobilenet_v1, mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large, shufflenet_v1, shufflenet_v2),
