@@ -74,5 +74,5 @@ def call(build: Callable, name: str, *inputs: Any, **arguments: Any) -> Any:
         return build(*inputs, **arguments)
     except UserError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise UserError(f"{name} cannot be built with {arguments}: {error}") from error

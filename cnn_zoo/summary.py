@@ -165,12 +165,6 @@ def main() -> None:
         rows, table, said = networks, comparison_table(title, networks), ""
     else:
         rows, table, said = one_network(names[0], f"{names[0]}: {title}", **arguments)
-    if options.markdown:
-        print(markdown(networks))
-    else:
-        console = Console(width=None if sys.stdout.isatty() else 200)
-        console.print(table)
-        console.print(said, highlight=False, end="\n" if said else "")
     try:
         if options.csv:
             write_csv(options.csv, rows)
@@ -178,6 +172,12 @@ def main() -> None:
             draw(options.picture, networks, title)
     except (OSError, ValueError) as error:
         raise UserError(f"The file cannot be written: {error}") from error
+    if options.markdown:
+        print(markdown(networks))
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(table)
+        console.print(said, highlight=False, end="\n" if said else "")
 
 
 if __name__ == "__main__":

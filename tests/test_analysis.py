@@ -1,17 +1,12 @@
-"""Counting, receptive fields, folding, and the summary command; the labs' calculations by hand."""
+"""Counting, receptive fields and folding; the labs' calculations by hand."""
 
-import csv
 import math
-import sys
 
 import pytest
 import torch
-from conftest import ROOT
-from PIL import Image
 from torch import nn
 
-from cnn_zoo import command as commands
-from cnn_zoo import create_model, list_models, summary
+from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.complexity import count_macs, count_params, counters, fvcore_macs
 from cnn_zoo.analysis.fold import fold
 from cnn_zoo.analysis.layers import layer_table, totals
@@ -134,59 +129,6 @@ def test_layer_table_agrees_with_torchs_counter(name):
         macs = count_macs(model, torch.empty(1, 3, 32, 32))
     found = totals(model, layer_table(model, (3, 32, 32)))
     assert (found["macs"], found["parameters"]) == (macs, count_params(model))
-
-
-@pytest.fixture
-def summarise(monkeypatch):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["summary", *map(str, words)])
-        commands.run(summary.main)
-
-    return call
-
-
-def test_summary_of_one(summarise, capsys):
-    summarise("mobilenet_v1", "--width", 0.5)
-    out = capsys.readouterr().out
-    assert "823,722 parameters" in out and "stages.4.1.1.0" in out and "fvcore adds" in out
-
-
-def test_summary_of_several(summarise, capsys, tmp_path):
-    picture, table = tmp_path / "zoo.png", tmp_path / "zoo.csv"
-    summarise("resnet*", "lenet5", "--sort", "macs", "--csv", table, "--picture", picture)
-    with open(table) as file:
-        rows = list(csv.DictReader(file))
-    assert [int(r["macs"]) for r in rows] == sorted(int(r["macs"]) for r in rows)
-    assert {r["network"] for r in rows} == {"lenet5", *list_models("resnet*")}
-    assert "1,159,402,496" in capsys.readouterr().out
-    with Image.open(picture) as image:
-        assert image.size[0] > 1000
-
-
-def test_the_readmes_table_is_the_commands(summarise, capsys):
-    summarise("all", "--markdown")
-    assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["resnet19"], "did you mean resnet18"),
-        (["resnet18", "--widht", "2"], "takes no argument 'widht'"),
-        (["resnet18", "--width"], "--width needs a value"),
-        (["zzz*"], "No network of the zoo matches"),
-        (["lenet5", "--image_size", "8"], "at least 12 px"),
-        (["lenet5", "--image_size", "big"], "must be a whole number"),
-        (["lenet5", "--sort", "price"], "--sort"),
-        (["lenet5", "--csv", "/dev/null/x.csv"], "cannot be written"),
-        ([], "NAME"),
-    ],
-)
-def test_summary_refusals(words, says, summarise, capsys):
-    with pytest.raises(SystemExit) as exit:
-        summarise(*words)
-    err = capsys.readouterr().err
-    assert exit.value.code == 2 and says in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -84,7 +84,7 @@ def test_a_second_config_overrides_the_first(tmp_path, monkeypatch, capsys):
 
 
 MISTAKES = [
-    ("--model.backbone resnet19", "no backbone 'resnet19' in the zoo; did you mean resnet18"),
+    ("--model.backbone resnet19", "no backbone 'resnet19' in the zoo; did you mean resnet9 or resnet18"),
     ("--model.backbone my.net", "'my.net' cannot be imported"),
     ("--model.backbone_args.width 2", "lenet5 takes no argument 'width'; it accepts num_classes"),
     ("--model.backbone_args.activation rleu", "no activation 'rleu'"),

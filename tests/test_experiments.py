@@ -25,7 +25,7 @@ def test_takes_a_few_steps_on_the_sample(path, command, tmp_path):
     data = yaml.safe_load(path.read_text())["data"]
     data["init_args"] |= {"sample": True, "batch_size": 8, "root": None}
     (tmp_path / "sample.yaml").write_text(yaml.safe_dump({"data": data}))
-    few = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2"]
+    few = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "8", "--trainer.limit_val_batches", "2"]
     few += ["--trainer.limit_test_batches", "2", "--trainer.logger", "false", "--export", "null", "--curves", "null"]
     command(fit.main, "--config", path, "--config", tmp_path / "sample.yaml", *few)
     card = json.loads((tmp_path / "runs" / "result.json").read_text())

@@ -22,6 +22,8 @@ COLUMNS = {  # of a comparison, and what people read above them
     "receptive_field": "field (px)",
 }
 
+Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
+
 
 def compare(names: list[str], sort: str | None = None, **arguments: Any) -> list[dict[str, Any]]:
     """A row of COLUMNS for each network, smallest first in the column `sort`. `arguments` are create_model's."""
@@ -62,51 +64,40 @@ def markdown(networks: list[dict[str, Any]]) -> str:
 
 
 def draw(path: Path, networks: list[dict[str, Any]], title: str) -> None:
-    """Parameters against MACs, both logarithmic; each name at the nearest place where it covers no other."""
+    """Parameters against MACs, both logarithmic; each name at the nearest place where it covers nothing."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: it holds figures and looks for a screen
+    from matplotlib.text import Text
 
-    figure = Figure(figsize=(12, 9), layout="constrained")
+    figure = Figure(figsize=(12, 9), dpi=72, layout="constrained")  # a pixel is a point here, whatever is saved
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     points = [(row["parameters"], row["macs"]) for row in networks]
-    axes.scatter(*zip(*points, strict=True), s=18, zorder=3)
+    axes.scatter(*zip(*points, strict=True), s=14, zorder=3)
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="MACs an image", title=title)
-    axes.margins(0.1)
-    axes.grid(alpha=0.3, which="both")
+    axes.margins(0.12, 0.06)
+    axes.grid(alpha=0.3)
     canvas.draw()  # fixes the scales, which the places below depend on
     dots = axes.transData.transform(points)
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots]
-    for row, point in zip(networks, points, strict=True):
-        label = axes.annotate(row["network"], point, (0, 0), textcoords="offset points", fontsize=8)
-        box = label.get_window_extent()
-        width, height = box.width, box.height
-        x, y = axes.transData.transform(point)
-        corners = [
-            (x + dx - (width if dx < 0 else 0), y + dy - height / 2)
-            for distance in range(7, 400, 7)
-            for dx in (distance, -distance)
-            for dy in (0, distance, -distance)
-        ]
-        left, bottom = next((c for c in corners if free(c, width, height, taken)), corners[0])
-        taken.append((left, bottom, left + width, bottom + height))
-        scale = 72 / figure.dpi  # points a pixel
-        label.set_position(((left - x) * scale, (bottom - y) * scale))
-        if abs(bottom + height / 2 - y) > 7:  # no longer beside its dot
-            near = left if left > x else left + width
-            axes.annotate(
-                "",
-                point,
-                ((near - x) * scale, (bottom + height / 2 - y) * scale),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "grey"},
-            )
+    taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in dots]
+    line = {"arrowstyle": "-", "lw": 0.4, "color": "grey", "shrinkA": 0, "shrinkB": 0}
+    for row, point, (x, y) in zip(networks, points, dots, strict=True):
+        label = axes.annotate(row["network"], point, (0, 0), textcoords="offset points", fontsize=8, arrowprops=line)
+        size = Text.get_window_extent(label)
+        taken.append(place(x, y, size.width, size.height, taken))
+        label.xyann = (taken[-1][0] - x, taken[-1][1] - y)
     with whole_file(path) as part:
         figure.savefig(part, dpi=120)
 
 
-def free(corner: tuple[float, float], width: float, height: float, taken: list[tuple[float, ...]]) -> bool:
-    left, bottom = corner
-    return not any(
-        left < right_ and left + width > left_ and bottom < top_ and bottom + height > bottom_
-        for left_, bottom_, right_, top_ in taken
-    )
+def place(x: float, y: float, width: float, height: float, taken: list[Box]) -> Box:
+    """The box nearest to the dot (x, y) that overlaps none of the taken."""
+    lefts = [*range(5, 100, 3), *(-width - gap for gap in range(5, 100, 3)), -width / 2]
+    boxes = [
+        (x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2) for dx in lefts for dy in range(-99, 100, 3)
+    ]
+    boxes.sort(key=lambda box: max(box[0] - x, x - box[2], 0) ** 2 + (box[1] + height / 2 - y) ** 2)
+    return next((box for box in boxes if not any(overlap(box, other) for other in taken)), boxes[0])
+
+
+def overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -42,15 +42,15 @@ def fvcore_macs(model: nn.Module, image_shape: tuple[int, ...]) -> tuple[int, in
 
 def fvcore_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
     """What fvcore counts for each operator. It computes on the CPU: the model needs weights."""
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # fvcore scripts its losses on import
+        from fvcore.nn import FlopCountAnalysis
 
     model = copy.deepcopy(model).eval().cpu()
     counter = FlopCountAnalysis(model, torch.zeros(1, *image_shape))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit, on which fvcore stands, is deprecated
-        return {operator: int(count) for operator, count in counter.by_operator().items()}
+    return {operator: int(count) for operator, count in counter.by_operator().items()}
 
 
 def counters(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnn_zoo.analysis.receptive_field import IMAGE, TrackFields, pair
+from cnn_zoo.analysis.receptive_field import IMAGE, WHOLE, TrackFields, pair
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -51,8 +51,9 @@ def layer_table(model: nn.Module, image_shape: tuple[int, ...]) -> list[Row]:
 
     def add_row(name: str, layer: nn.Module) -> None:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            rows.append(row(name, layer, inputs[0], output, first=layer not in counted))
-            counted.add(layer)
+            if inputs and isinstance(output, Tensor):
+                rows.append(row(name, layer, inputs[0], output, first=layer not in counted))
+                counted.add(layer)
 
         layer.register_forward_hook(hook)
 
@@ -71,9 +72,10 @@ def layer_table(model: nn.Module, image_shape: tuple[int, ...]) -> list[Row]:
 def row(name: str, layer: nn.Module, x: Tensor, y: Tensor, first: bool) -> Row:
     sizes = {n: p.numel() for n, p in layer.named_parameters() if first}
     kernel, stride, padding, dilation = (
-        pair(getattr(layer, key)) if hasattr(layer, key) else None
+        pair(getattr(layer, key)) if hasattr(layer, "kernel_size") and hasattr(layer, key) else None
         for key in ("kernel_size", "stride", "padding", "dilation")
     )
+    fields = getattr(y, "fields", (WHOLE, WHOLE))  # none: not made from the image
     convolution = isinstance(layer, CONVOLUTIONS + TRANSPOSED)
     return Row(
         name,
@@ -87,8 +89,8 @@ def row(name: str, layer: nn.Module, x: Tensor, y: Tensor, first: bool) -> Row:
         parameters=sum(sizes.values()),
         weights=sum(sizes.values()) - sizes.get("bias", 0),
         macs=layer_macs(layer, x, y),
-        field=tuple(f.size for f in y.fields),
-        jump=tuple(f.jump for f in y.fields),
+        field=tuple(f.size for f in fields),
+        jump=tuple(f.jump for f in fields),
         memory=4 * y.numel(),
         traffic=x.numel() + y.numel() if convolution else 0,
     )
