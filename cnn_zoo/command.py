@@ -1,9 +1,24 @@
-"""What every command's main shares; torch-free, so that a command which needs no lightning starts without it."""
+"""What the commands share; torch-free, so that a command which needs no lightning starts without it."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from cnn_zoo.errors import UserError
+
+
+class Arguments(argparse.ArgumentParser):
+    """A command's own options; a mistake is a UserError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help tells more.")
+
+
+def positive(word: str) -> int:
+    if not word.isdecimal() or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {word!r}")
+    return int(word)
 
 
 def run(command: Callable[[], None]) -> None:

@@ -7,14 +7,13 @@ NAME is a name of the zoo, an import path, a pattern such as 'resnet*', or `all`
 networks.
 """
 
-import argparse
 import csv
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -24,24 +23,13 @@ from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.compare import COLUMNS, compare, draw, layers, markdown
 from cnn_zoo.analysis.complexity import counters
 from cnn_zoo.analysis.layers import Row, totals
-from cnn_zoo.command import run
+from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help tells more.")
-
-
-def positive(word: str) -> int:
-    if not word.isdecimal() or int(word) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {word!r}")
-    return int(word)
-
-
-def make_parser() -> Parser:
-    parser = Parser("python -m cnn_zoo.summary", description=__doc__.split("\n")[0], allow_abbrev=False)
+def make_parser() -> Arguments:
+    parser = Arguments("python -m cnn_zoo.summary", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("names", nargs="+", metavar="NAME", help="network, import path, pattern ('resnet*') or all")
     parser.add_argument("--num_classes", type=positive, default=10)
     parser.add_argument("--in_channels", type=positive, default=3)

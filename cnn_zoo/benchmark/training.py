@@ -54,7 +54,7 @@ def contend(name: str, steps: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the benchmark, however that ends
     from lightning.pytorch import Callback
 
-    from cnn_zoo import loops
+    from cnn_zoo.benchmark import loops
     from cnn_zoo.cli import CLI, keep_memory
 
     rounds = Rounds(steps)
@@ -159,6 +159,3 @@ def report(rounds: list[dict[str, dict[str, float]]], flops: int, peak: float) -
         f"{flops / 1e6:,.1f} MFLOP an image and step; matrix product {peak / 1e9:,.0f} GFLOP/s; {len(rounds)} rounds."
     )
 
-
-if __name__ == "__main__":
-    main()
