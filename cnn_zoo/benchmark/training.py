@@ -158,4 +158,3 @@ def report(rounds: list[dict[str, dict[str, float]]], flops: int, peak: float) -
     print(
         f"{flops / 1e6:,.1f} MFLOP an image and step; matrix product {peak / 1e9:,.0f} GFLOP/s; {len(rounds)} rounds."
     )
-
