@@ -51,7 +51,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         epoch = self.epoch()
-        fetched = self.workers or ((self.images[i].permute(0, 3, 1, 2), self.labels[i]) for i in self.indices(epoch))
+        fetched = self.workers or (
+            (self.images.index_select(0, i).permute(0, 3, 1, 2), self.labels[i]) for i in self.indices(epoch)
+        )
         for k, (images, labels) in enumerate(fetched):
             yield images, labels, self.draw(epoch, k)
 
