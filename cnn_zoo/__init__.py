@@ -1,4 +1,4 @@
-"""cnn_zoo: train, compare, shrink and ship CNNs. Importing it imports nothing; the first network imports torch alone."""
+"""cnn_zoo: train, compare, shrink and ship CNNs. Importing it imports nothing; a network, torch alone."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -19,7 +19,7 @@ from cnn_zoo.report.groups import Recipe, differences, recipes
 from cnn_zoo.report.page import FIGURES, page
 from cnn_zoo.report.pictures import draw
 from cnn_zoo.report.ranking import Ranked, rank, requirements
-from cnn_zoo.report.runs import Run, find
+from cnn_zoo.report.runs import STATES, Run, find
 
 
 def make_parser() -> Arguments:
@@ -73,7 +73,7 @@ def main() -> None:
     required = requirements(options.require, found) if options.require is not None else {}
     ranked = rank(found, required)
     names = {one.folder: recipe.name for recipe in found for one in recipe.runs}
-    named = [(names.get(one.folder, f"{one.backbone} ({one.state})"), one) for one in runs]
+    named = [(names.get(one.folder, f"{one.backbone} {one.folder.name} ({one.state})"), one) for one in runs]
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         drawn = draw(found, named, options.out)
@@ -84,7 +84,7 @@ def main() -> None:
         raise UserError(f"The report cannot be written: {error}; choose another --out.") from error
     say(ranked)
     states = [one.state for one in runs]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("finished", "unfinished", "broken"))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
     print(f"{len(runs)} runs ({counts}): {options.out / 'index.html'}")
 
 

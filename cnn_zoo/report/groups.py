@@ -1,5 +1,6 @@
 """Runs that differ in the seed alone are one recipe; what tells recipes apart."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def told(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipes(runs: Sequence[Run]) -> list[Recipe]:
-    """The finished runs, grouped and named. A run whose configuration is lost stays alone."""
+    """The finished runs, grouped and named, the best of each data set first. A run without config.yaml is alone."""
     groups: dict[Any, list[Run]] = {}
     for run in runs:
         if run.state == "finished":
@@ -64,7 +65,7 @@ def recipes(runs: Sequence[Run]) -> list[Recipe]:
     for recipe in found:  # the same in all that a name tells
         if sum(other.name == recipe.name and other.first.dataset == recipe.first.dataset for other in found) > 1:
             recipe.name += f" ({recipe.first.experiment}/{recipe.first.folder.name})"
-    return found
+    return sorted(found, key=lambda recipe: (recipe.first.dataset, -recipe.mean("test_accuracy")))
 
 
 def name(recipe: Recipe, found: Sequence[Recipe]) -> str:
@@ -72,8 +73,16 @@ def name(recipe: Recipe, found: Sequence[Recipe]) -> str:
     backbone, dataset = recipe.first.backbone, recipe.first.dataset
     like = [other.first for other in found if (other.first.backbone, other.first.dataset) == (backbone, dataset)]
     keys = sorted(differences(like), key=lambda key: not key.startswith("model.backbone_args."))
-    pairs = [f"{key.rpartition('.')[2]}={recipe.first.config.get(key)}" for key in keys[:NAMED_KEYS]]
-    return " ".join([backbone, *pairs])
+    values = {key.rpartition(".")[2]: value for key in keys if (value := recipe.first.config.get(key)) is not None}
+    return " ".join([backbone, *(f"{key}={short(value)[:24]}" for key, value in [*values.items()][:NAMED_KEYS])])
+
+
+def short(value: Any) -> str:
+    """torch.optim.SGD is SGD; a key that is not set shows as a dash."""
+    if value is None:
+        return "–"
+    path = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value)
+    return value.rpartition(".")[2] if path else str(value)
 
 
 def differences(runs: Sequence[Run]) -> list[str]:

@@ -1,19 +1,19 @@
 """The report as one HTML page that needs nothing else: no network, no library."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from cnn_zoo.report.groups import Recipe, differences
+from cnn_zoo.report.groups import Recipe, differences, short
 from cnn_zoo.report.ranking import Ranked
-from cnn_zoo.report.runs import Run, number
+from cnn_zoo.report.runs import STATES, Run, number
 
 CAPTIONS = {
-    "accuracy-parameters": "Test accuracy against parameters. Bars: sample standard deviation over the seeds.",
+    "accuracy-parameters": "Test accuracy against parameters. Bars: sample standard deviation over seeds. "
+    "On the Pareto front is what nothing cheaper beats.",
     "accuracy-macs": "Test accuracy against multiply-accumulates of convolution and linear layers, one image.",
-    "curves": "Training and validation, epoch by epoch. Training figures are of augmented images.",
+    "curves": "Training and validation by epoch, unfinished runs too; training figures are of augmented images.",
 }
 NOTE = (
     "Test accuracy is of the best checkpoint; best validation of its epoch. Runs that differ in the seed alone are one "
@@ -64,24 +64,16 @@ def table(headers: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], la
 
 
 def breakable(text: str) -> str:
-    """Long keys may break after their dots and underscores."""
-    return re.sub(r"([._])", r"\1<wbr>", escape(text))
-
-
-def short(value: Any) -> str:
-    """torch.optim.SGD is SGD; a key that is not set shows as a dash."""
-    if value is None:
-        return "–"
-    path = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value)
-    return value.rpartition(".")[2] if path else str(value)
+    """Long keys may break after their dots."""
+    return escape(text).replace(".", ".<wbr>")
 
 
 def shown(recipe: Recipe, figure: str, most: int = 0) -> str:
     """The cell of a figure: 91.82 ± 0.10; of a test that was cut short, on how many images."""
     value, spread = recipe.mean(figure), recipe.deviation(figure)
-    if value is None:
-        return '<td class="n" data-key="">–</td>'
     write = FIGURES[figure][1]
+    if value is None:
+        return missing_or(value, write)
     text = write(value) + (f" ± {write(spread)}" if spread is not None and figure.endswith("accuracy") else "")
     images = number(recipe.first.card.get("test_images"))
     cut = figure == "test_accuracy" and images is not None and images < most
@@ -108,8 +100,9 @@ def comparison(recipes: Sequence[Recipe]) -> str:
         cells.append(cell(", ".join(map(str, recipe.seeds))))
         for key in keys:
             value = run.config.get(key)
-            number_key = value if numeric[key] else None
-            cells.append(cell(short(value), "" if value is None else number_key))
+            cells.append(
+                missing_or(value, short) if numeric[key] else cell(short(value), "" if value is None else None)
+            )
         rows.append(cells)
     return table(headers, rows, "Comparison")
 
@@ -134,7 +127,7 @@ def ranking(rows: Sequence[Ranked], required: dict[str, float]) -> str:
     )
 
 
-def missing_or(value: float | None, write: Any) -> str:
+def missing_or(value: float | None, write: Callable[[float], str]) -> str:
     return '<td class="n" data-key="">–</td>' if value is None else cell(write(value), value)
 
 
@@ -167,7 +160,11 @@ def page(
 ) -> str:
     """The whole page; `drawn` are SVGs by the names of CAPTIONS."""
     title = f"{len(runs)} run{'s' * (len(runs) != 1)} compared"
-    parts = [ranking(ranked, required)] if required else []
+    states = [run.state for run in runs]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
+    parts = [f"<p>{counts}. All figures by run: <code>runs.csv</code> beside this page.</p>"]
+    if required:
+        parts.append(ranking(ranked, required))
     if recipes:
         parts.append(f'<h2>Results</h2>\n{comparison(recipes)}\n<p class="note">{NOTE}</p>')
     odd = [run for run in runs if run.state != "finished" or run.complaints]

@@ -21,6 +21,7 @@ STYLE = {f"{part}color": INK for part in ("text.", "axes.label", "axes.edge", "x
     "axes.facecolor": "none",
     "legend.frameon": False,
     "font.size": 9,
+    "text.parse_math": False,  # a $ in a name is a $
     "svg.hashsalt": "cnn_zoo",  # the same runs give the same file
 }
 WIDTH = 8.0  # inches
@@ -54,26 +55,55 @@ def blank(width: float, height: float) -> Any:
 
 def scatter(recipes: Sequence[Recipe], cost: str, label: str) -> Any:
     """Test accuracy against a cost, a panel a data set, the Pareto front as stairs. None where no run counted it."""
+    from matplotlib.ticker import EngFormatter
+
     sets = by_dataset([recipe for recipe in recipes if recipe.mean(cost)], lambda recipe: recipe.first)
     if not sets:
         return None
     figure = blank(WIDTH, 4 * len(sets))
     panels = figure.subplots(len(sets), squeeze=False)[:, 0]
     points = [[(recipe.mean(cost), 100 * recipe.mean("test_accuracy")) for recipe in shown] for shown in sets.values()]
+    stairs: list[list[tuple[float, float]]] = []
     for axes, dots, (dataset, shown) in zip(panels, points, sets.items(), strict=True):
         spread = [100 * (recipe.deviation("test_accuracy") or 0) for recipe in shown]
-        axes.step(*zip(*front(dots), strict=True), where="post", color="tab:orange", lw=1.2)
         axes.errorbar(*zip(*dots, strict=True), yerr=spread, fmt="none", ecolor="tab:blue", lw=1)
-        axes.scatter(*zip(*dots, strict=True), s=22, color="tab:blue", zorder=3)
+        axes.scatter(*zip(*dots, strict=True), s=22, color="tab:blue", zorder=3, clip_on=False)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy (%)")
+        readable(axes.xaxis, EngFormatter(sep=""))
         axes.set_title(dataset, loc="left")
         axes.set_title("Pareto front", loc="right", color="tab:orange", fontsize=9)
         axes.margins(0.25, 0.2)
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # the names must not move what they were placed by
-    for axes, dots, shown in zip(panels, points, sets.values(), strict=True):
-        label_points(axes, dots, [recipe.name for recipe in shown])
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        axes.set(xlim=(left, right), ylim=(max(low, 0), min(high, 100)))
+        stairs.append(climb([*front(dots), (right, max(high for _, high in dots))]))
+        axes.plot(*zip(*stairs[-1], strict=True), color="tab:orange", lw=1.2)
+    settle(figure)
+    for axes, dots, line, shown in zip(panels, points, stairs, sets.values(), strict=True):
+        label_points(axes, dots, [recipe.name for recipe in shown], line)
     return figure
+
+
+def climb(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The corners of stairs: level to the next cost, then up."""
+    corners = [front[0]]
+    for (_, accuracy), (cost, higher) in zip(front, front[1:], strict=False):
+        corners += [(cost, accuracy), (cost, higher)]
+    return corners
+
+
+def settle(figure: Any) -> None:
+    """Fix the layout: what is added later must not move what it was placed by."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+
+
+def readable(axis: Any, formatter: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, written out: a range below a decade has some, too."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(formatter)
 
 
 def curves(runs: Sequence[tuple[str, Run]]) -> Any:
@@ -94,10 +124,13 @@ def curves(runs: Sequence[tuple[str, Run]]) -> Any:
                     line(axes, run, f"{stage}/{metric}", style, colours[name])
             axes.set(xlabel="epoch", ylabel="accuracy (%)" if metric == "accuracy" else metric)
             axes.xaxis.get_major_locator().set_params(integer=True)
+        row[0].set_yscale("log")  # where the end of a long training is not flattened by its first epoch
+        readable(row[0].yaxis, "{x:g}")
         row[0].set_title(dataset, loc="left")
         keys = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
         keys += [Line2D([], [], color="grey", ls=style, label=label) for style, label in STAGES.items()]
         row[1].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8)
+    settle(figure)
     return figure
 
 

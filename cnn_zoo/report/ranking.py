@@ -48,10 +48,8 @@ def requirements(text: str, recipes: Sequence[Recipe]) -> dict[str, float]:
             raise UserError(f"--require names {name} twice; once is enough.")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-            guess = f"; did you mean {near[0]}" if near else ""
-            raise UserError(
-                f"--require names {name!r}, but the finished runs have {', '.join(known) or 'none'}{guess}."
-            )
+            has = f"; the finished runs have {', '.join(known)}" if known else ", but no run is finished"
+            raise UserError(f"--require names {name!r}{has}{f', did you mean {near[0]}' if near else ''}.")
         required[name] = accuracy
     return required
 

@@ -15,6 +15,7 @@ import yaml
 from cnn_zoo.errors import UserError
 
 MARKS = {"result.json", "config.yaml", "metrics.csv"}  # any one of them makes a folder a run's
+STATES = ("finished", "unfinished", "broken")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where libyaml is built in
 
 
@@ -43,7 +44,7 @@ class Run:
 
     @property
     def experiment(self) -> str:
-        return str(self.card.get("experiment") or self.config.get("experiment") or self.folder.parent.name)
+        return str(self.card.get("experiment") or self.config.get("experiment") or self.folder.resolve().parent.name)
 
     @property
     def backbone(self) -> str:
