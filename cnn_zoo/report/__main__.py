@@ -72,8 +72,8 @@ def main() -> None:
     found = recipes(runs)
     required = requirements(options.require, found) if options.require is not None else {}
     ranked = rank(found, required)
-    names = {one.folder: recipe.name for recipe in found for one in recipe.runs}
-    named = [(names.get(one.folder, f"{one.backbone} {one.folder.name} ({one.state})"), one) for one in runs]
+    named = [(recipe.name, one) for recipe in found for one in recipe.runs]
+    named += [(f"{one.backbone} {one.folder.name} ({one.state})", one) for one in runs if one.state != "finished"]
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         drawn = draw(found, named, options.out)
