@@ -225,7 +225,9 @@ def test_a_shortened_test_is_marked(make_report, tmp_path):
     card = json.loads((short / "result.json").read_text())
     (short / "result.json").write_text(json.dumps(card | {"test_images": 7}))
     folder, _ = make_report(tmp_path / "runs")
-    assert text(folder).count("of 7 images") == 1 and "of 100 images" not in text(folder)
+    assert text(folder).count("7 of 100 images") == 1 and text(folder).count(" images<") == 1
+    _, said = make_report(tmp_path / "runs", "--require", "CIFAR10>=0.5")
+    assert "mlp does not pass: CIFAR10 tested on 7 of 100 images" in said
 
 
 @pytest.mark.parametrize(

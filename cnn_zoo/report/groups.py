@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnn_zoo.report.runs import Run
+from cnn_zoo.report.runs import Run, number
 
 SILENT = {  # a column of its own, or nothing about the recipe
     "experiment", "result_card.experiment", "seed_everything", "model.backbone", "data", "data.sample", "data.root",
@@ -66,6 +66,16 @@ def recipes(runs: Sequence[Run]) -> list[Recipe]:
         if sum(other.name == recipe.name and other.first.dataset == recipe.first.dataset for other in found) > 1:
             recipe.name += f" ({recipe.first.experiment}/{recipe.first.folder.name})"
     return sorted(found, key=lambda recipe: (recipe.first.dataset, -recipe.mean("test_accuracy")))
+
+
+def cut_short(recipe: Recipe, found: Sequence[Recipe]) -> str:
+    """ "508 of 10,000 images" where the test saw fewer than others on the same data set; else nothing."""
+
+    def images(one: Recipe) -> float:
+        return number(one.first.card.get("test_images")) or 0
+
+    most = max(images(other) for other in found if other.first.dataset == recipe.first.dataset)
+    return f"{images(recipe):,} of {most:,} images" if 0 < images(recipe) < most else ""
 
 
 def name(recipe: Recipe, found: Sequence[Recipe]) -> str:

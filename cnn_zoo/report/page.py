@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cnn_zoo.report.groups import Recipe, differences, short
+from cnn_zoo.report.groups import Recipe, cut_short, differences, short
 from cnn_zoo.report.ranking import Ranked
 from cnn_zoo.report.runs import STATES, Run, number
 
@@ -68,27 +68,21 @@ def breakable(text: str) -> str:
     return escape(text).replace(".", ".<wbr>")
 
 
-def shown(recipe: Recipe, figure: str, most: int = 0) -> str:
+def shown(recipe: Recipe, figure: str, cut: str) -> str:
     """The cell of a figure: 91.82 ± 0.10; of a test that was cut short, on how many images."""
     value, spread = recipe.mean(figure), recipe.deviation(figure)
     write = FIGURES[figure][1]
     if value is None:
         return missing_or(value, write)
     text = write(value) + (f" ± {write(spread)}" if spread is not None and figure.endswith("accuracy") else "")
-    images = number(recipe.first.card.get("test_images"))
-    cut = figure == "test_accuracy" and images is not None and images < most
-    return cell(text, value, note=f"of {images:,} images" if cut else "")
+    return cell(text, value, note=cut if figure == "test_accuracy" else "")
 
 
 def comparison(recipes: Sequence[Recipe]) -> str:
     runs = [recipe.first for recipe in recipes]
     keys = differences(runs)
-    most: dict[str, int] = {}
-    for run in runs:
-        most[run.dataset] = max(most.get(run.dataset, 0), number(run.card.get("test_images")) or 0)
-    numeric = {
-        key: all(number(v) is not None for run in runs if (v := run.config.get(key)) is not None) for key in keys
-    }
+    given = {key: [run.config[key] for run in runs if run.config.get(key) is not None] for key in keys}
+    numeric = {key: all(number(value) is not None for value in values) for key, values in given.items()}
     headers = [(text, False) for text in ("network", "experiment", "backbone", "data set")]
     headers += [(header, True) for header, _ in FIGURES.values()] + [("seeds", False)]
     headers += [(key, numeric[key]) for key in keys]
@@ -96,13 +90,12 @@ def comparison(recipes: Sequence[Recipe]) -> str:
     for recipe in recipes:
         run = recipe.first
         cells = [cell(recipe.name, tag="th"), cell(run.experiment), cell(run.backbone), cell(run.dataset)]
-        cells += [shown(recipe, figure, most[run.dataset]) for figure in FIGURES]
+        cells += [shown(recipe, figure, cut_short(recipe, recipes)) for figure in FIGURES]
         cells.append(cell(", ".join(map(str, recipe.seeds))))
         for key in keys:
             value = run.config.get(key)
-            cells.append(
-                missing_or(value, short) if numeric[key] else cell(short(value), "" if value is None else None)
-            )
+            order = "" if value is None else None
+            cells.append(missing_or(value, short) if numeric[key] else cell(short(value), order))
         rows.append(cells)
     return table(headers, rows, "Comparison")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.report.groups import Recipe
+from cnn_zoo.report.groups import Recipe, cut_short
 
 COSTS = ("params", "macs")
 
@@ -57,7 +57,7 @@ def requirements(text: str, recipes: Sequence[Recipe]) -> dict[str, float]:
 def rank(recipes: Sequence[Recipe], required: dict[str, float]) -> list[Ranked]:
     """Each network that ran on a required data set; those that pass first, smallest first."""
     networks = dict.fromkeys(r.first.network for r in recipes if r.first.dataset in required)
-    rows = [judge(network, [r for r in recipes if r.first.network == network], required) for network in networks]
+    rows = [judge(network, recipes, required) for network in networks]
     passed = [row for row in rows if not row.missing]
     for cost in COSTS:
         values = [row.costs[cost] for row in passed if row.costs[cost] is not None]
@@ -68,17 +68,19 @@ def rank(recipes: Sequence[Recipe], required: dict[str, float]) -> list[Ranked]:
     return sorted(rows, key=lambda row: (bool(row.missing), *(row.ranks.get(cost, worst) for cost in COSTS)))
 
 
-def judge(network: str, recipes: Sequence[Recipe], required: dict[str, float]) -> Ranked:
+def judge(network: str, everything: Sequence[Recipe], required: dict[str, float]) -> Ranked:
     chosen: dict[str, Recipe] = {}
     missing = []
     for dataset, least in required.items():
-        candidates = [recipe for recipe in recipes if recipe.first.dataset == dataset]
+        candidates = [r for r in everything if (r.first.network, r.first.dataset) == (network, dataset)]
         if not candidates:
             missing.append(f"not run on {dataset}")
             continue
         chosen[dataset] = max(candidates, key=lambda recipe: recipe.mean("val_accuracy") or 0)
         accuracy = chosen[dataset].mean("test_accuracy")
-        if accuracy < least:
+        if cut := cut_short(chosen[dataset], everything):
+            missing.append(f"{dataset} tested on {cut}")
+        elif accuracy < least:
             missing.append(f"{dataset} {100 * (least - accuracy):.2f} points short")
     costs = {cost: largest([recipe.mean(cost) for recipe in chosen.values()]) for cost in COSTS}
     return Ranked(network, chosen, costs, {}, missing)
