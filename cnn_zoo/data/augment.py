@@ -50,7 +50,8 @@ class Augment:
     Args:
         crop: pad by so many pixels, then cut the old size out at a random place.
         padding: fill of `crop`: zero (black) or reflect (the image mirrored at its border).
-        flip: probability of a horizontal mirror image.
+        flip: probability of a horizontal mirror image; or `alternate`: each image is mirrored in every second epoch,
+            so that an epoch never repeats the one before, https://arxiv.org/abs/2404.00498.
         rotate: largest rotation, degrees.
         translate: largest shift, as a part of the side, to parts of a pixel; uncovered pixels are black.
         brightness: pixel values are multiplied by 1 +- up to this.
@@ -61,7 +62,7 @@ class Augment:
 
     crop: int = 0
     padding: Literal["zero", "reflect"] = "zero"
-    flip: float = 0.0
+    flip: float | Literal["alternate"] = 0.0
     rotate: float = 0.0
     translate: float = 0.0
     brightness: float = 0.0
@@ -71,16 +72,17 @@ class Augment:
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
-            if key != "padding" and value < 0:
+            if not isinstance(value, str) and value < 0:
                 raise UserError(f"augment.{key} is {value}; a strength is 0 (off) or more.")
-        if self.flip > 1:
-            raise UserError(f"augment.flip is {self.flip}; it is a probability, at most 1.")
+        if self.flip != "alternate" and self.flip > 1:
+            raise UserError(f"augment.flip is {self.flip}; it is a probability, at most 1, or alternate.")
 
     def __call__(self, images: Tensor, mean: Sequence[float], std: Sequence[float], seed: int) -> Tensor:
         """uint8 (N, C, H, W) to normalised float of the same shape; the same seed gives the same images."""
         draw = torch.Generator(images.device).manual_seed(seed)
-        if self.crop or self.flip:
-            images = crop_and_flip(images, self, draw)
+        flip = 0.0 if self.flip == "alternate" else self.flip  # whoever knows the epoch has mirrored them: Batches
+        if self.crop or flip:
+            images = crop_and_flip(images, self.crop, self.padding, flip, draw)
         if self.rotate or self.translate:
             images = affine(images / 255, math.radians(self.rotate), self.translate, draw)
         if self.brightness or self.contrast or self.noise:
@@ -94,21 +96,20 @@ def uniform(images: Tensor, draw: torch.Generator, low: float, high: float) -> T
     return torch.rand(len(images), 1, 1, 1, generator=draw, device=images.device) * (high - low) + low
 
 
-def crop_and_flip(images: Tensor, strength: Augment, draw: torch.Generator) -> Tensor:
+def crop_and_flip(images: Tensor, pad: int, padding: str, flip: float, draw: torch.Generator) -> Tensor:
     """A window is `height` runs of memory, one a row, taken from the padded image or its mirror image."""
     n, channels, height, width = images.shape
-    pad = strength.crop
     images = images.permute(0, 2, 3, 1)
-    if strength.padding == "zero":
+    if padding == "zero":
         images = F.pad(images, (0, 0, pad, pad, pad, pad))
     else:
         rows, columns = (mirrored_range(size, pad, images.device) for size in (height, width))
         images = images[:, rows][:, :, columns]
     padded_height, padded_width = images.shape[1:3]
     number = torch.arange(n, device=images.device)
-    if strength.flip:
+    if flip:
         images = torch.cat([images, images.flip(2)])
-        number = number + n * (uniform(images[:n], draw, 0, 1).flatten() < strength.flip)
+        number = number + n * (uniform(images[:n], draw, 0, 1).flatten() < flip)
     images = images.contiguous()
     top, left = torch.randint(2 * pad + 1, (2, n), generator=draw, device=images.device)
     run = width * channels

@@ -32,10 +32,13 @@ class Batches:
         world_size: int = 1,
         transforms: Sequence[nn.Module] = (),
         num_workers: int = 0,
+        alternate: bool = False,  # mirror each image in every second epoch, half of them in the first
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, epoch
         self.rank, self.world_size = rank, world_size
+        coin = torch.randint(2, (len(labels),), generator=torch.Generator().manual_seed(seed))
+        self.coin = coin.to(labels.device) if alternate else None
         self.workers = None
         if transforms or not isinstance(images, Tensor):
             self.workers = DataLoader(
@@ -52,13 +55,16 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         epoch = self.epoch()
-        fetched = self.workers or map(self.fetch, self.indices(epoch))
+        fetched = self.workers or (self.fetch(i, epoch) for i in self.indices(epoch))
         for k, (images, labels) in enumerate(fetched):
             yield images, labels, self.draw(epoch, k)
 
-    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def fetch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         batch = (x.index_select(0, indices) for x in (self.images, self.labels))
         images, labels = (x.pin_memory() for x in batch) if self.images.is_pinned() else batch
+        if self.coin is not None:
+            mirrored = ((self.coin[indices] + epoch) % 2).bool().view(-1, 1, 1, 1)
+            images = torch.where(mirrored, images.flip(2), images)
         return images.permute(0, 3, 1, 2), labels
 
     def indices(self, epoch: int) -> Iterator[Tensor]:

@@ -114,6 +114,7 @@ class ImageData(LightningDataModule):
             world_size=trainer.world_size if trainer else 1,
             transforms=self.transforms if train else (),
             num_workers=self.num_workers,
+            alternate=train and self.augment is not None and self.augment.flip == "alternate",
         )
 
     def _resident(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
