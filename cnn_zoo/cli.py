@@ -5,6 +5,8 @@ import logging
 import pickle
 import sys
 import warnings
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.parser import Parser, one_sentence
 from cnn_zoo.tasks import Classification
 
+UNREADABLE = (OSError, RuntimeError, EOFError, pickle.PickleError, zipfile.BadZipFile, zlib.error)
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 BEST = {"monitor": "val/accuracy", "mode": "max"}
 DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  # None: off unless a key is set
@@ -150,10 +153,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint {path!r}; RUN/checkpoints holds best.ckpt and last.ckpt.")
     try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()  # torch does not look at the checksums that it writes
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values()):
-            raise TypeError("no tensor")
-    except (OSError, RuntimeError, EOFError, LookupError, AttributeError, TypeError, pickle.PickleError) as error:
+        if altered or not all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values()):
+            raise zipfile.BadZipFile(altered)
+    except (*UNREADABLE, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
     return checkpoint
 

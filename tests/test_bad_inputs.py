@@ -1,5 +1,6 @@
 """What a user can get wrong: status 2, one sentence that names the culprit, no traceback, and no run lost."""
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import QUICK
+from conftest import QUICK, ROOT
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -194,7 +195,7 @@ def write_checkpoints(best):
     whole = torch.load(best, weights_only=True)
     states = {k: whole[k] for k in ("state_dict", "hyper_parameters", "pytorch-lightning_version")}
     truncated, altered = best.read_bytes()[:1000], bytearray(best.read_bytes())
-    altered[len(altered) // 2] ^= 1  # the archive of a checkpoint has checksums
+    altered[len(altered) // 2] ^= 1
     for name, data in (("truncated", truncated), ("empty", b""), ("text", b"lenet5"), ("altered", altered)):
         with open(f"{name}.ckpt", "wb") as file:
             file.write(data)
@@ -210,8 +211,8 @@ def write_checkpoints(best):
 
 
 NOTHING_RUN = "is not a checkpoint of this package, or damaged; nothing of it was run"
-CHECKPOINTS = {name: f"{name}.ckpt {NOTHING_RUN}" for name in ("truncated", "empty", "text", "malicious", "popen")}
-CHECKPOINTS |= {name: f"{name}.ckpt {NOTHING_RUN}" for name in ("list", "foreign", "numbers")}
+CHECKPOINTS = {name: f"{name}.ckpt {NOTHING_RUN}" for name in ("truncated", "altered", "empty", "text")}
+CHECKPOINTS |= {name: f"{name}.ckpt {NOTHING_RUN}" for name in ("malicious", "popen", "list", "foreign", "numbers")}
 CHECKPOINTS |= {"folder": "There is no checkpoint", "nowhere": "There is no checkpoint"}
 CHECKPOINTS |= {"simple": "The checkpoint holds simple_cnn"}
 
@@ -247,3 +248,16 @@ def test_the_malicious_would_have_run(tmp_path, monkeypatch):
     torch.save(Malicious(), "malicious.ckpt")
     torch.load("malicious.ckpt", weights_only=False)
     assert (tmp_path / "ran").exists()
+
+
+RUNS_WHAT_IT_READS = {"pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cnn_zoo").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_that_is_read_can_run_code(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            words = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert ast.unparse(node.func) not in RUNS_WHAT_IT_READS
+            assert ast.unparse(node.func) != "torch.load" or words.get("weights_only") == "True"
+            assert words.get("weights_only", "True") == "True" and words.get("allow_pickle", "False") == "False"
