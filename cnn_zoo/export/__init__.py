@@ -1,0 +1,5 @@
+"""A network as a file for other programs."""
+
+from cnn_zoo.export.onnx import export_onnx
+
+__all__ = ["export_onnx"]
