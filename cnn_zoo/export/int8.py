@@ -19,7 +19,8 @@ METHODS = ("MinMax", "Entropy", "Percentile")
 def quantize(float_onnx: Path, path: Path, batches: Iterable[Tensor], method: str = "MinMax") -> None:
     """Write the network of `float_onnx` with int8 weights, one scale an output channel, and uint8 activations.
 
-    Input and output stay float32. Activations get the range that `method` finds on the calibration images; q = r / S + Z.
+    A real r is kept as q = r / S + Z. The scale S and zero point Z of activations follow from the range that `method`
+    finds on the calibration images; input and output stay float32.
 
     Args:
         batches: float32 (N, C, H, W), as the network takes them; training images in evaluation preprocessing.
@@ -45,9 +46,7 @@ def quantize(float_onnx: Path, path: Path, batches: Iterable[Tensor], method: st
 
     with tempfile.TemporaryDirectory() as folder, whole_file(path) as part, silence():
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(
-            float_onnx, prepared, skip_symbolic_shape=True
-        )  # shapes, without which some tensors stay float
+        quant_pre_process(float_onnx, prepared, skip_symbolic_shape=True)  # finds shapes, or some tensors stay float
         quantize_static(
             prepared,
             part,
