@@ -1,6 +1,9 @@
 """What must be known of a network to build it again and to use it."""
 
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 def gather_facts(task: Any, data: Any) -> dict[str, Any]:
@@ -20,3 +23,8 @@ def gather_facts(task: Any, data: Any) -> dict[str, Any]:
         "mean": list(data.mean),
         "std": list(data.std),
     }
+
+
+def training_config(path: Path) -> dict[str, Any]:
+    """{"config": what the run's config.yaml says}, or nothing where there is none."""
+    return {"config": yaml.safe_load(path.read_text())} if path.is_file() else {}

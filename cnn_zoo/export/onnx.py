@@ -2,6 +2,7 @@
 
 import ast
 import json
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -49,8 +50,6 @@ def export_onnx(
 
 def _trace(model: nn.Module, images: Tensor, opset: int) -> Any:
     """An onnx.ModelProto."""
-    import logging
-
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
@@ -62,7 +61,7 @@ def _trace(model: nn.Module, images: Tensor, opset: int) -> Any:
                 dynamo=True,
                 input_names=["images"],
                 output_names=["logits"],
-                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
                 opset_version=opset,
                 verbose=False,
             )
