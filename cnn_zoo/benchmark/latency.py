@@ -80,6 +80,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "rounds": options.rounds,
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),  # PASSIVE costs torch's threads a wake-up a layer
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "onnxruntime")},
     }
     show(rows, device, notes)
@@ -195,7 +196,8 @@ def show(rows: list[dict[str, Any]], device: dict[str, Any], notes: list[str]) -
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(
-        f"Medians over {device['rounds']} interleaved rounds after a warm-up; float32 unless named int8.",
+        f"Medians over {device['rounds']} interleaved rounds after a warm-up; float32 unless named int8; "
+        f"OMP_WAIT_POLICY {device['OMP_WAIT_POLICY'] or 'not set'}.",
         *dict.fromkeys(notes),
         sep="\n",
         highlight=False,

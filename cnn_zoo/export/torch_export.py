@@ -20,10 +20,11 @@ def export_torch(model: nn.Module, path: Path, images: Tensor, facts: Mapping[st
 
     `torch.export.load(path, extra_files={"facts.json": ""})` gives it back, and the facts.
     """
+    model = fold(model).to(memory_format=torch.contiguous_format)  # as the images come
+    shapes = ({0: torch.export.Dim("batch")},)
     try:
         with torch.no_grad():
-            batch = torch.export.Dim("batch")
-            program = torch.export.export(fold(model), (images[:2].contiguous(),), dynamic_shapes=({0: batch},))
+            program = torch.export.export(model, (images[:2].contiguous(),), dynamic_shapes=shapes)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{type(model).__name__} cannot be exported by torch.export: {root_of(error)}") from error
     for node in program.graph.nodes:
