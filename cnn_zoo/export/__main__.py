@@ -16,7 +16,13 @@ from cnn_zoo.export.int8 import METHODS
 from cnn_zoo.files import output_file, refuse_existing
 
 SUFFIXES = {"onnx": ".onnx", "int8": ".int8.onnx", "safetensors": ".safetensors", "torchexport": ".pt2"}
-ON_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.strategy", "auto")  # wherever it trained
+ON_CPU = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"  # not as trained
+EPILOG = """\
+example:
+  python -m cnn_zoo.export --ckpt runs/quickstart/version_0/checkpoints/best.ckpt --format int8
+
+Any key of the run's configuration can be given another value: --data.root FOLDER, --data.sample true.
+"""
 
 
 def make_parser() -> Arguments:
@@ -24,8 +30,8 @@ def make_parser() -> Arguments:
         "python -m cnn_zoo.export",
         usage="%(prog)s --ckpt FILE [--format FORMAT] [--out FILE] [options] [--data.root FOLDER …]",
         description=__doc__.split("\n")[0],
-        epilog="Example: python -m cnn_zoo.export --ckpt runs/quickstart/version_0/checkpoints/best.ckpt --format int8 "
-        "| Any key of the configuration can be given another value: --data.root FOLDER, --data.sample true.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="RUN/checkpoints/best.ckpt")
@@ -80,7 +86,7 @@ def main() -> None:
     from cnn_zoo.export.facts import training_config
     from cnn_zoo.export.ship import ship_float, ship_int8
 
-    sys.argv[1:] = ["--config", str(config), *ON_CPU, "--ckpt_path", str(options.ckpt), *overrides]
+    sys.argv[1:] = ["--config", str(config), *ON_CPU.split(), "--ckpt_path", str(options.ckpt), *overrides]
     cli = CLI(training=False)
     load_weights(cli.model, str(options.ckpt))
     task, data = cli.model.eval(), cli.datamodule
