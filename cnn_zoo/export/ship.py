@@ -70,11 +70,12 @@ def ship_int8(
 ) -> str:
     """Write the network in int8, unless that loses more than `max_drop` of the test accuracy; gives a table."""
     data.setup("fit")
+    calibrated = min(CALIBRATION_IMAGES, len(data.sets["train"][0]))
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
         images = next(normalised(data, "test", 2))
         export_onnx(task.backbone, whole, images, opset, gather_facts(task, data) | config)
-        quantize(whole, path, normalised(data, "train", CALIBRATION_IMAGES), calibration)
+        quantize(whole, path, normalised(data, "train", calibrated), calibration)
         files = {"float32": whole, "int8": path}
         if pixels:
             for file in files.values():
@@ -95,7 +96,7 @@ def ship_int8(
         times = "".join(f"{t:12.3f}" for t in milliseconds[name])
         lines.append(f"{name:8}{accuracy:10.2%}{sizes[name]:12,.1f}{times}")
     lines.append(
-        f"{result.images:,} test images; ranges by {calibration} on {CALIBRATION_IMAGES:,} training images or all; "
+        f"{result.images:,} test images; ranges by {calibration} on {calibrated:,} training images; "
         f"normalisation included, medians on {torch.get_num_threads()} threads."
     )
     return "\n".join(lines)
