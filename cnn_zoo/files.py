@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cnn_zoo.errors import UserError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -18,3 +20,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """`whole_file` for a file that the user asked for: what hinders its writing is theirs to mend."""
+    try:
+        with whole_file(path) as part:
+            yield part
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); what was there is kept.") from error
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists and is kept; --overwrite replaces it.")

@@ -114,7 +114,7 @@ def test_export_compares_with_the_tested_network(tmp_path):
     callback = Export()
     callback.folder, callback._images = tmp_path, torch.randn(4, 1, 28, 28)
     task = Classification("lenet5", 10, 1, 28)
-    trainer = SimpleNamespace(is_global_zero=True, logger=None, current_epoch=0)
+    trainer = SimpleNamespace(is_global_zero=True, logger=None, current_epoch=0, datamodule=FashionMNIST(sample=True))
     callback.on_test_end(trainer, task)
     assert callback.result["onnx_max_abs_diff"] < 1e-5
     callback.tolerance = float("nan")
