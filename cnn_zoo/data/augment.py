@@ -17,7 +17,7 @@ from cnn_zoo.errors import UserError
 def _line(
     mean: tuple[float, ...], std: tuple[float, ...], scale: float, channels: int, width: int, device: torch.device
 ) -> Tensor:
-    """factor and offset (2, width * channels) of a row of pixels; made once: a list from the host waits for the device."""
+    """factor and offset (2, width * channels) of a row of pixels; kept, since a list from the host makes it wait."""
     mean, std = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
     return torch.stack([1 / (scale * std), -mean / std]).float().repeat(1, width).to(device)
 
