@@ -19,9 +19,13 @@ from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[2]
 CIFAR10, FASHION = "experiments/cifar10/speedrun.yaml", "experiments/fashion_mnist/speedrun.yaml"
+NARROW = "--model.backbone_args.width 16 --data.augment.crop 2"
 RUNS = {  # name: the experiment and what differs
-    "CIFAR-10, 75 %": (CIFAR10, "--trainer.max_epochs 4"),
-    "CIFAR-10, 85 %": (CIFAR10, ""),
+    "CIFAR-10, 75 %": (
+        CIFAR10,
+        f"{NARROW} --model.backbone_args.stem_stride 2 --data.progressive null --trainer.max_epochs 4",
+    ),
+    "CIFAR-10, 85 %": (CIFAR10, f"{NARROW} --trainer.max_epochs 7"),
     "CIFAR-10, 90 %": (CIFAR10, ""),
     "Fashion-MNIST, 87.5 %": (FASHION, "--trainer.max_epochs 1"),
     "Fashion-MNIST, 90 %": (FASHION, ""),
