@@ -2,13 +2,11 @@
 
 import ctypes
 import logging
-import pickle
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     Callback,
@@ -21,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from cnn_zoo import callbacks, data
+from cnn_zoo.checkpoint import read
 from cnn_zoo.errors import UserError
 from cnn_zoo.parser import Parser
 from cnn_zoo.tasks import Classification
@@ -126,11 +125,8 @@ def keep_memory() -> None:
 
 def load_weights(model: Classification, path: str) -> None:
     """A checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to that epoch."""
-    try:
-        checkpoint = torch.load(path, map_location=model.device, weights_only=True)
-        model.on_load_checkpoint(checkpoint)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
+    checkpoint = read(Path(path))
+    model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
 
 

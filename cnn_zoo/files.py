@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cnn_zoo.errors import UserError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -18,3 +20,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def keep_existing(path: Path, overwrite: bool) -> None:
+    """Called before any work is done for a file that a user named."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists and is kept; --overwrite replaces it.")

@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from cnn_zoo.data.augment import Augment, mean_std
+from cnn_zoo.data.decode import SUFFIXES, image_files, read_image
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class ImageFolder(ImageData):
@@ -77,12 +75,7 @@ class ImageFolder(ImageData):
 
     def _decode(self, folder: Path) -> tuple[Tensor, Tensor]:
         if folder not in self._decoded:
-            files = [
-                (path, label)
-                for label, name in enumerate(self.classes)
-                for path in sorted((folder / name).rglob("*"))
-                if path.suffix.lower() in SUFFIXES
-            ]
+            files = [(path, label) for label, name in enumerate(self.classes) for path in image_files(folder / name)]
             counts = np.bincount([label for _, label in files], minlength=self.num_classes)
             if counts.min() == 0:
                 empty = folder / self.classes[int(counts.argmin())]
@@ -94,10 +87,4 @@ class ImageFolder(ImageData):
         return self._decoded[folder]
 
     def _read_image(self, path: Path) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                image = ImageOps.exif_transpose(image).convert("L" if self.in_channels == 1 else "RGB")
-                image = ImageOps.fit(image, (self.image_size, self.image_size), Image.Resampling.BILINEAR)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"The image {path} cannot be read ({error}); mend or remove it.") from error
-        return torch.from_numpy(np.array(image)).view(self.image_size, self.image_size, self.in_channels)
+        return read_image(path, self.image_size, self.in_channels)[0]

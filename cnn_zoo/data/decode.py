@@ -1,0 +1,74 @@
+"""Image files of any size and kind as the pixels that a network expects."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from cnn_zoo.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow has others, and one of them starts a program
+MOST_PIXELS = 89_478_485  # Pillow warns above this and refuses above twice as many; a quarter gigabyte as RGB
+ORIENTATION = 0x0112  # EXIF
+
+
+def image_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def read_image(path: Path, image_size: int, in_channels: int) -> tuple[Tensor, str]:
+    """uint8 (image_size, image_size, in_channels), and in words what the file was and what was done to it.
+
+    The picture is turned as its EXIF orientation says; transparent parts become white; 16 bits become 8; of several
+    frames the first is taken; it is converted to grey or RGB, resized so that the shorter side fits (bilinear, with
+    anti-aliasing) and cut to the central square.
+
+    Raises:
+        UserError: it is no image, is damaged, has 32-bit values, or more than MOST_PIXELS pixels.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels are more than {MOST_PIXELS:,}")
+            done = described(image, image_size, in_channels)
+            image = eight_bits(ImageOps.exif_transpose(image))
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            image = image.convert("L" if in_channels == 1 else "RGB")
+            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    except Exception as error:  # a damaged file can make a decoder stumble anywhere
+        raise UserError(f"The image {path} cannot be read ({error}); mend or remove it.") from error
+    return torch.from_numpy(np.array(image)).view(image_size, image_size, in_channels), done
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit: Pillow's own conversion would make white of all that is above 255."""
+    if image.mode == "F":
+        raise ValueError("its values are floats, of which nobody says what is white")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.array(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("its values have 32 bits, of which nobody says what is white")
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def described(image: Image.Image, image_size: int, in_channels: int) -> str:
+    """640x480 RGBA: transparent to white, to grey, cut to 480x480, to 28x28."""
+    turned = image.getexif().get(ORIENTATION, 1) > 4
+    width, height = (image.height, image.width) if turned else image.size
+    side, wanted = min(width, height), "grey" if in_channels == 1 else "RGB"
+    steps = {
+        f"frame 1 of {getattr(image, 'n_frames', 1)}": getattr(image, "n_frames", 1) > 1,
+        "turned as EXIF says": image.getexif().get(ORIENTATION, 1) > 1,
+        "16 to 8 bits": image.mode.startswith("I"),
+        "transparent to white": image.has_transparency_data,
+        f"to {wanted}": image.mode not in (("L", "1") if in_channels == 1 else ("RGB",)),
+        f"cut to {side}x{side}": width != height,
+        f"to {image_size}x{image_size}": side != image_size,
+    }
+    return f"{width}x{height} {image.mode}: {', '.join(step for step, done in steps.items() if done) or 'as it is'}"
