@@ -10,6 +10,7 @@ An image that cannot be read is named, the others are still classified, and the 
 import csv
 import json
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -25,8 +26,12 @@ Classifier = Callable[[Any], Any]  # uint8 (N, H, W, C) to probabilities float32
 
 
 def make_parser() -> Arguments:
-    first, *usage = __doc__.strip().split("\n")
-    parser = Arguments("python -m cnn_zoo.predict", description=first, epilog=" ".join(usage[4:]), allow_abbrev=False)
+    parser = Arguments(
+        "python -m cnn_zoo.predict",
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--ckpt", type=Path, metavar="FILE", help="checkpoint: RUN/checkpoints/best.ckpt")
     network.add_argument("--onnx", type=Path, metavar="FILE", help="what cnn_zoo.export wrote: RUN/model.onnx")
@@ -64,16 +69,17 @@ def from_onnx(path: Path) -> tuple[Any, Classifier]:
         raise UserError(f"There is no ONNX file {path}; a run folder has one, model.onnx.")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        raise UserError(f"{path} is not an ONNX file that onnxruntime can run, or damaged.") from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    try:
         expected = Facts(**{key: json.loads(metadata[key]) for key in METADATA})
         wants, gives = metadata["input"], metadata["output"]
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path} does not say what its classes are and which input it wants ({error} is missing in its metadata); "
-            "export it with python -m cnn_zoo.export."
+            f"The metadata of {path} do not say what its classes are and which input it wants ({error}); export it "
+            "with python -m cnn_zoo.export."
         ) from error
-    except Exception as error:  # onnxruntime's exceptions have no common base class
-        raise UserError(f"{path} is not an ONNX file that onnxruntime can run, or damaged.") from error
     (image_input,) = session.get_inputs()
 
     def classify(images: torch.Tensor) -> torch.Tensor:
@@ -83,20 +89,6 @@ def from_onnx(path: Path) -> tuple[Any, Classifier]:
         return outputs if gives == "probabilities" else outputs.softmax(1)
 
     return expected, classify
-
-
-def files_in(paths: list[Path]) -> list[Path]:
-    from cnn_zoo.data.decode import SUFFIXES, image_files
-
-    files: dict[Path, None] = {}  # each once, in order
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"There is no image or folder {path}.")
-        found = image_files(path) if path.is_dir() else [path]
-        if not found:
-            raise UserError(f"The folder {path} has no images ({', '.join(sorted(SUFFIXES))}).")
-        files |= dict.fromkeys(found)
-    return list(files)
 
 
 def predictions(files: Iterable[Path], expected: Any, classify: Classifier, top: int) -> Iterator[dict[str, Any]]:
@@ -130,10 +122,13 @@ def expectation(expected: Any) -> str:
     """What the network was trained on, so that a person can see whether the images are of that kind."""
     size, bright = expected.image_size, sum(expected.mean) / len(expected.mean)
     kind = "grey" if expected.in_channels == 1 else "RGB"
-    said = f"The network expects {size}x{size} {kind} images like its training images, whose mean brightness was "
-    said += f"{bright:.0%} (0 % is black)"
-    negative = "; white on black, then: black on white must be inverted first" * (kind == "grey" and bright < 0.4)
-    return f"{said}{negative}."
+    dark = ", so mostly black: a picture that is dark on light must be inverted first" * (
+        kind == "grey" and bright < 0.4
+    )
+    return (
+        f"The network expects {size}x{size} {kind} images like its training images, whose mean brightness was "
+        f"{bright:.0%} (0 % is black){dark}."
+    )
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -162,9 +157,11 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     options = make_parser().parse_args()
+    from cnn_zoo.data.decode import image_files
+
     if options.csv:
         keep_existing(options.csv, options.overwrite)
-    files = files_in(options.images)
+    files = image_files(options.images)
     expected, classify = from_checkpoint(options.ckpt) if options.ckpt else from_onnx(options.onnx)
     print(expectation(expected))
     rows = list(predictions(files, expected, classify, options.top))

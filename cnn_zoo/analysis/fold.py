@@ -59,9 +59,7 @@ def neighbours(model: nn.Module) -> Iterable[tuple[str, str]]:
                 yield from zip(names, names[1:], strict=False)
         return
     called = [node for node in nodes if node.op == "call_module"]
-    read = [
-        node.target.rpartition(".")[0] for node in nodes if node.op == "get_attr"
-    ]  # a weight that is used by itself
+    read = [node.target.rpartition(".")[0] for node in nodes if node.op == "get_attr"]  # a weight by itself
     uses = Counter([node.target for node in called] + read)
     for node in called:
         before = node.args[0] if node.args else None

@@ -12,11 +12,25 @@ from cnn_zoo.errors import UserError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow has others, and one of them starts a program
 MOST_PIXELS = 89_478_485  # Pillow warns above this and refuses above twice as many; a quarter gigabyte as RGB
+GREY = ("1", "L", "I", "I;16", "I;16B")
 ORIENTATION = 0x0112  # EXIF
 
 
-def image_files(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def image_files(paths: list[Path]) -> list[Path]:
+    """The files among `paths`, whatever their suffix, and the images below the folders, each once."""
+    files: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"There is no image or folder {path}.")
+        found = images_below(path) if path.is_dir() else [path]
+        if not found:
+            raise UserError(f"The folder {path} has no images ({', '.join(sorted(SUFFIXES))}).")
+        files |= dict.fromkeys(found)
+    return list(files)
 
 
 def read_image(path: Path, image_size: int, in_channels: int) -> tuple[Tensor, str]:
@@ -58,7 +72,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def described(image: Image.Image, image_size: int, in_channels: int) -> str:
-    """640x480 RGBA: transparent to white, to grey, cut to 480x480, to 28x28."""
+    """640x480 RGBA: alpha onto white, to grey, cut to 480x480, to 28x28."""
     turned = image.getexif().get(ORIENTATION, 1) > 4
     width, height = (image.height, image.width) if turned else image.size
     side, wanted = min(width, height), "grey" if in_channels == 1 else "RGB"
@@ -66,8 +80,8 @@ def described(image: Image.Image, image_size: int, in_channels: int) -> str:
         f"frame 1 of {getattr(image, 'n_frames', 1)}": getattr(image, "n_frames", 1) > 1,
         "turned as EXIF says": image.getexif().get(ORIENTATION, 1) > 1,
         "16 to 8 bits": image.mode.startswith("I"),
-        "transparent to white": image.has_transparency_data,
-        f"to {wanted}": image.mode not in (("L", "1") if in_channels == 1 else ("RGB",)),
+        "alpha onto white": image.has_transparency_data,
+        f"to {wanted}": image.mode not in GREY if in_channels == 1 else image.mode != "RGB",
         f"cut to {side}x{side}": width != height,
         f"to {image_size}x{image_size}": side != image_size,
     }

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor, nn
 
 from cnn_zoo.data.augment import Augment, mean_std
-from cnn_zoo.data.decode import SUFFIXES, image_files, read_image
+from cnn_zoo.data.decode import SUFFIXES, images_below, read_image
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
@@ -75,7 +75,7 @@ class ImageFolder(ImageData):
 
     def _decode(self, folder: Path) -> tuple[Tensor, Tensor]:
         if folder not in self._decoded:
-            files = [(path, label) for label, name in enumerate(self.classes) for path in image_files(folder / name)]
+            files = [(path, label) for label, name in enumerate(self.classes) for path in images_below(folder / name)]
             counts = np.bincount([label for _, label in files], minlength=self.num_classes)
             if counts.min() == 0:
                 empty = folder / self.classes[int(counts.argmin())]
