@@ -36,6 +36,8 @@ DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  
     "complexity": (callbacks.Complexity, {}),
     "curves": (callbacks.Curves, {}),
     "pictures": (callbacks.Pictures, {}),
+    "inside": (callbacks.Inside, {}),
+    "quality": (callbacks.Quality, {}),
     "export": (callbacks.Export, {}),
     "result_card": (callbacks.ResultCard, {}),  # last: it gathers what the others found
 }

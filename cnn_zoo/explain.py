@@ -106,7 +106,7 @@ def mistakes(model: "nn.Module", expected: "Facts", config: Path, n: int) -> lis
         sure, predicted = torch.cat([model(batch).softmax(1) for batch in batches]).max(1)
     sure[predicted == labels] = -1
     chosen = [i for i in sure.argsort(descending=True)[:n].tolist() if sure[i] >= 0]
-    return [(f"test_{i:05d}", images[i], f"{expected.classes[labels[i]]}, ") for i in chosen]
+    return [(f"test_{i:05d}", images[i], f"true class {expected.classes[labels[i]]}, ") for i in chosen]
 
 
 def from_files(files: list[Path], expected: "Facts") -> list[tuple[str, "Tensor", str]]:
