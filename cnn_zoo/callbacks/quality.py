@@ -75,15 +75,18 @@ def calibration_figure(sums: Tensor) -> Any:
     images, confidence, right = sums
     n, width = images.clamp(min=1), 1 / sums.shape[1]
     middle = (torch.arange(sums.shape[1]) + 0.5) * width
-    figure = Figure(figsize=(5, 6), layout="constrained")
+    figure = Figure(figsize=(5.5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.bar(middle, right / n, width, edgecolor="white", label="accuracy")
     above.bar(middle, (confidence - right) / n, width, right / n, color="tab:red", alpha=0.4, label="gap to confidence")
     above.plot([0, 1], [0, 1], color="grey", linestyle=":")
     mean, accuracy = float(confidence.sum() / images.sum()), float(right.sum() / images.sum())
     sure = "over-confident" if mean > accuracy else "under-confident"
-    title = f"ECE {expected_error(sums):.2%}\nmean confidence {mean:.2%}, accuracy {accuracy:.2%}: {sure}"
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
+    figure.suptitle(
+        f"calibration error {expected_error(sums):.2%}\nconfidence {mean:.2%}, accuracy {accuracy:.2%}: {sure}",
+        fontsize=10,
+    )
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.legend(loc="upper left")
     below.bar(middle, images, width, edgecolor="white")
     below.set(xlabel="confidence", ylabel="images", yscale="symlog")
@@ -94,10 +97,10 @@ def classes_figure(precision: Tensor, recall: Tensor, classes: tuple[str, ...]) 
     from matplotlib.figure import Figure
 
     place = torch.arange(len(classes))
-    figure = Figure(figsize=(max(6, 0.6 * len(classes)), 4), layout="constrained")
+    figure = Figure(figsize=(max(6, 0.6 * len(classes)), 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.bar(place - 0.2, 100 * precision, 0.4, label="precision: predicted so, and right")
-    axes.bar(place + 0.2, 100 * recall, 0.4, label="recall (accuracy of the class): is so, and found")
+    axes.bar(place - 0.2, 100 * precision, 0.4, label="precision")
+    axes.bar(place + 0.2, 100 * recall, 0.4, label="recall (accuracy of the class)")
     lowest = 100 * float(torch.cat([precision, recall]).min())
     axes.set(ylabel="%", ylim=(max(0, lowest - 10), 100), xticks=place)
     axes.set_xticklabels(classes, rotation=45, ha="right")
