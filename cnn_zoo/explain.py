@@ -61,9 +61,9 @@ def draw(path: Path, pixels: "Tensor", heat: "Tensor", said: str) -> None:
 
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     for i, axes in enumerate(figure.subplots(1, 2)):
-        axes.imshow(pixels.squeeze(-1), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(pixels.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
         if i:
-            axes.imshow(heat, cmap="jet", vmin=0, vmax=1, alpha=0.5)
+            axes.imshow(heat.numpy(), cmap="jet", vmin=0, vmax=1, alpha=0.5)
         axes.axis("off")
     figure.suptitle(said)
     with whole_file(path) as part:

@@ -72,15 +72,15 @@ def calibration_figure(sums: Tensor) -> Any:
     """The reliability diagram: accuracy by confidence, and below it how many images have that confidence."""
     from matplotlib.figure import Figure
 
-    images, confidence, right = sums
-    n, width = images.clamp(min=1), 1 / sums.shape[1]
-    middle = (torch.arange(sums.shape[1]) + 0.5) * width
+    images, confidence, right = sums.numpy()
+    n, width = images.clip(min=1), 1 / len(images)
+    middle = [(bin + 0.5) * width for bin in range(len(images))]
     figure = Figure(figsize=(5.5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.bar(middle, right / n, width, edgecolor="white", label="accuracy")
     above.bar(middle, (confidence - right) / n, width, right / n, color="tab:red", alpha=0.4, label="gap to confidence")
     above.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    mean, accuracy = float(confidence.sum() / images.sum()), float(right.sum() / images.sum())
+    mean, accuracy = confidence.sum() / images.sum(), right.sum() / images.sum()
     sure = "over-confident" if mean > accuracy else "under-confident"
     figure.suptitle(
         f"calibration error {expected_error(sums):.2%}\nconfidence {mean:.2%}, accuracy {accuracy:.2%}: {sure}",
@@ -96,11 +96,11 @@ def calibration_figure(sums: Tensor) -> Any:
 def classes_figure(precision: Tensor, recall: Tensor, classes: tuple[str, ...]) -> Any:
     from matplotlib.figure import Figure
 
-    place = torch.arange(len(classes))
+    place = torch.arange(len(classes)).numpy()
     figure = Figure(figsize=(max(6, 0.6 * len(classes)), 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.bar(place - 0.2, 100 * precision, 0.4, label="precision")
-    axes.bar(place + 0.2, 100 * recall, 0.4, label="recall (accuracy of the class)")
+    axes.bar(place - 0.2, 100 * precision.numpy(), 0.4, label="precision")
+    axes.bar(place + 0.2, 100 * recall.numpy(), 0.4, label="recall (accuracy of the class)")
     lowest = 100 * float(torch.cat([precision, recall]).min())
     axes.set(ylabel="%", ylim=(max(0, lowest - 10), 100), xticks=place)
     axes.set_xticklabels(classes, rotation=45, ha="right")

@@ -73,12 +73,12 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 def described(image: Image.Image, image_size: int, in_channels: int) -> str:
     """640x480 RGBA: alpha onto white, to grey, cut to 480x480, to 28x28."""
-    turned = image.getexif().get(ORIENTATION, 1) > 4
-    width, height = (image.height, image.width) if turned else image.size
+    orientation, frames = image.getexif().get(ORIENTATION, 1), getattr(image, "n_frames", 1)
+    width, height = image.size[::-1] if orientation > 4 else image.size
     side, wanted = min(width, height), "grey" if in_channels == 1 else "RGB"
     steps = {
-        f"frame 1 of {getattr(image, 'n_frames', 1)}": getattr(image, "n_frames", 1) > 1,
-        "turned as EXIF says": image.getexif().get(ORIENTATION, 1) > 1,
+        f"frame 1 of {frames}": frames > 1,
+        "turned as EXIF says": orientation > 1,
         "16 to 8 bits": image.mode.startswith("I"),
         "alpha onto white": image.has_transparency_data,
         f"to {wanted}": image.mode not in GREY if in_channels == 1 else image.mode != "RGB",
