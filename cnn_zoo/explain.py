@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import keep_existing, whole_file
+from cnn_zoo.files import refuse_existing, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -164,7 +164,7 @@ def main() -> None:
     else:
         found = from_files(files, expected)
     for name, _, _ in found:
-        keep_existing(options.out / f"{name}.png", options.overwrite)
+        refuse_existing(options.out / f"{name}.png", options.overwrite)
     of = None if options.of is None else expected.classes.index(options.of)
     try:
         explain(model, expected, found, of, options.out)

@@ -22,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def keep_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(path: Path, overwrite: bool) -> None:
     """Called before any work is done for a file that a user named."""
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists and is kept; --overwrite replaces it.")

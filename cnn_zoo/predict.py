@@ -18,7 +18,7 @@ from typing import Any
 
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import keep_existing, whole_file
+from cnn_zoo.files import refuse_existing, whole_file
 
 BATCH = 64
 METADATA = ("classes", "mean", "std", "in_channels", "image_size")  # of an ONNX file, as JSON
@@ -160,7 +160,7 @@ def main() -> None:
     from cnn_zoo.data.decode import image_files
 
     if options.csv:
-        keep_existing(options.csv, options.overwrite)
+        refuse_existing(options.csv, options.overwrite)
     files = image_files(options.images)
     expected, classify = from_checkpoint(options.ckpt) if options.ckpt else from_onnx(options.onnx)
     print(expectation(expected))
