@@ -21,14 +21,19 @@ def positive(word: str) -> int:
     return int(word)
 
 
+def complaint_in(error: BaseException | None) -> UserError | None:
+    """The UserError that an error came of: jsonargparse wraps what a class refuses."""
+    while error and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def run(command: Callable[[], None]) -> None:
     """A command's main: what its user can mend is said in one sentence, with exit status 2."""
     try:
         command()
     except Exception as error:
-        complaint: BaseException | None = error
-        while complaint and not isinstance(complaint, UserError):  # jsonargparse wraps what a class refuses
-            complaint = complaint.__cause__ or complaint.__context__
+        complaint = complaint_in(error)
         if complaint is None:
             raise
         sys.stderr.write(f"error: {complaint}\n")

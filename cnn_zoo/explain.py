@@ -11,18 +11,18 @@ of; the data are those of RUN/config.yaml. An image that cannot be read is named
 import sys
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import refuse_existing, whole_file
+from cnn_zoo.files import output_file, refuse_existing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from cnn_zoo.checkpoint import Facts
 
 BATCH = 64
+Facts = dict[str, Any]  # classes, mean, std, in_channels, image_size
 
 
 def make_parser() -> Arguments:
@@ -37,6 +37,7 @@ def make_parser() -> Arguments:
     parser.add_argument("--misclassified", type=positive, metavar="N", help="instead: mistakes on the run's test set")
     parser.add_argument("--of", metavar="CLASS", help="what speaks for this class (default: for the predicted one)")
     parser.add_argument("--out", type=Path, default=Path("explained"), metavar="DIR", help="default: explained")
+    parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
     return parser
 
@@ -66,7 +67,7 @@ def draw(path: Path, pixels: "Tensor", heat: "Tensor", said: str) -> None:
             axes.imshow(heat.numpy(), cmap="jet", vmin=0, vmax=1, alpha=0.5)
         axes.axis("off")
     figure.suptitle(said)
-    with whole_file(path) as part:
+    with output_file(path) as part:
         figure.savefig(part, dpi=100)
 
 
@@ -94,7 +95,7 @@ def test_set(config_path: Path) -> tuple["Tensor", "Tensor"]:
     return module.sets["test"]
 
 
-def mistakes(model: "nn.Module", expected: "Facts", config: Path, n: int) -> list[tuple[str, "Tensor", str]]:
+def mistakes(model: "nn.Module", facts: Facts, config: Path, n: int) -> list[tuple[str, "Tensor", str]]:
     """(name, pixels, what it is) of the n test images that the model is wrong about and surest of."""
     import torch
 
@@ -102,21 +103,21 @@ def mistakes(model: "nn.Module", expected: "Facts", config: Path, n: int) -> lis
 
     images, labels = test_set(config)
     with torch.no_grad():
-        batches = (normalize(x.permute(0, 3, 1, 2), expected.mean, expected.std) for x in images.split(BATCH))
+        batches = (normalize(x.permute(0, 3, 1, 2), facts["mean"], facts["std"]) for x in images.split(BATCH))
         sure, predicted = torch.cat([model(batch).softmax(1) for batch in batches]).max(1)
     sure[predicted == labels] = -1
     chosen = [i for i in sure.argsort(descending=True)[:n].tolist() if sure[i] >= 0]
-    return [(f"test_{i:05d}", images[i], f"true class {expected.classes[labels[i]]}, ") for i in chosen]
+    return [(f"test_{i:05d}", images[i], f"true class {facts['classes'][labels[i]]}, ") for i in chosen]
 
 
-def from_files(files: list[Path], expected: "Facts") -> list[tuple[str, "Tensor", str]]:
+def from_files(files: list[Path], facts: Facts) -> list[tuple[str, "Tensor", str]]:
     """(name, pixels, nothing) of those that can be read; the others are named on stderr."""
-    from cnn_zoo.data.decode import read_image
+    from cnn_zoo.data.images import read_pixels
 
     found = []
     for i, path in enumerate(files, start=1):
         try:
-            pixels, _ = read_image(path, expected.image_size, expected.in_channels)
+            pixels, _ = read_pixels(path, facts["image_size"], facts["in_channels"])
             found.append((f"{i:03d}_{path.stem}", pixels, ""))  # numbered: folders may use a name twice
         except UserError as error:
             sys.stderr.write(f"error: {error}\n")
@@ -124,22 +125,23 @@ def from_files(files: list[Path], expected: "Facts") -> list[tuple[str, "Tensor"
 
 
 def explain(
-    model: "nn.Module", expected: "Facts", found: list[tuple[str, "Tensor", str]], of: int | None, out: Path
+    model: "nn.Module", facts: Facts, found: list[tuple[str, "Tensor", str]], of: int | None, out: Path
 ) -> None:
     import torch
 
     from cnn_zoo.data import normalize
 
+    classes = facts["classes"]
     for name, pixels, true in found:
-        images = normalize(pixels.permute(2, 0, 1)[None], expected.mean, expected.std)
+        images = normalize(pixels.permute(2, 0, 1)[None], facts["mean"], facts["std"])
         with torch.no_grad():
             probabilities = model(images).softmax(1)[0]
         predicted = int(probabilities.argmax())
         target = predicted if of is None else of
         heat = grad_cam(model, images, torch.tensor([target]))[0]
-        said = f"{true}predicted {expected.classes[predicted]} ({probabilities[predicted]:.1%})"
+        said = f"{true}predicted {classes[predicted]} ({probabilities[predicted]:.1%})"
         if of is not None:
-            said += f"\nwhat speaks for {expected.classes[of]} ({probabilities[of]:.1%})"
+            said += f"\nwhat speaks for {classes[of]} ({probabilities[of]:.1%})"
         draw(out / f"{name}.png", pixels, heat, said)
         print(f"{out / name}.png: {said.replace(chr(10), '; ')}")
 
@@ -148,28 +150,25 @@ def main() -> None:
     options = make_parser().parse_args()
     if bool(options.images) == bool(options.misclassified):
         raise UserError("Name images or folders, or else --misclassified N for mistakes on the run's test set.")
-    from cnn_zoo.checkpoint import backbone, facts, read
-    from cnn_zoo.data.decode import image_files
+    from cnn_zoo.backbone_file import load_classifier
+    from cnn_zoo.data.images import image_files
 
     files = image_files(options.images)
-    checkpoint = read(options.ckpt)
-    expected, model = facts(checkpoint), backbone(checkpoint)
-    if options.of is not None and options.of not in expected.classes:
-        raise UserError(f"--of {options.of!r} is none of the classes {', '.join(expected.classes)}.")
+    model, facts = load_classifier(options.ckpt, imports=options.imports)
+    classes = facts["classes"]
+    if options.of is not None and options.of not in classes:
+        raise UserError(f"--of {options.of!r} is none of the classes {', '.join(classes)}.")
     if not len(getattr(model, "stages", ())):
         raise UserError("Grad-CAM needs a network with `stages`, as those of the zoo have.")
     if options.misclassified:
         config = options.ckpt.resolve().parent.parent / "config.yaml"
-        found = mistakes(model, expected, config, options.misclassified)
+        found = mistakes(model, facts, config, options.misclassified)
     else:
-        found = from_files(files, expected)
+        found = from_files(files, facts)
     for name, _, _ in found:
         refuse_existing(options.out / f"{name}.png", options.overwrite)
-    of = None if options.of is None else expected.classes.index(options.of)
-    try:
-        explain(model, expected, found, of, options.out)
-    except OSError as error:
-        raise UserError(f"The picture cannot be written: {error}") from error
+    of = None if options.of is None else classes.index(options.of)
+    explain(model, facts, found, of, options.out)
     sys.exit(1 if len(found) < len(files) else 0)
 
 

@@ -22,7 +22,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """`whole_file` for a file that the user asked for: what hinders its writing is theirs to mend."""
+    try:
+        with whole_file(path) as part:
+            yield part
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); what was there is kept.") from error
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Called before any work is done for a file that a user named."""
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists and is kept; --overwrite replaces it.")

@@ -11,7 +11,7 @@ def main() -> None:
     keep_memory()
     cli = CLI()
     trainer, model = cli.trainer, cli.model
-    trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path)
+    trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
     if trainer.early_stopping_callback and trainer.early_stopping_callback.stopping_reason_message:
         print(trainer.early_stopping_callback.stopping_reason_message)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")

@@ -24,7 +24,7 @@ from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.compare import COLUMNS, compare, draw, layers, markdown
 from cnn_zoo.analysis.complexity import counters
 from cnn_zoo.analysis.layers import Row, totals
-from cnn_zoo.checkpoint import how_to_build, read
+from cnn_zoo.backbone_file import read_backbone
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
@@ -83,8 +83,10 @@ def build(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """(name, arguments) for create_model; what was given goes before what a checkpoint says."""
     if not name.endswith(".ckpt"):
         return name, SIZES | given
-    name, arguments = how_to_build(read(Path(name)))
-    return name, arguments | given
+    facts = read_backbone(name)[0]
+    if "." in facts["backbone"]:
+        raise UserError(f"{name} is of {facts['backbone']}, which is not in the zoo; give that and its sizes by hand.")
+    return facts["backbone"], {size: facts[size] for size in SIZES} | (facts.get("backbone_args") or {}) | given
 
 
 def title(arguments: dict[str, Any]) -> str:

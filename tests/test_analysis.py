@@ -9,6 +9,7 @@ from torch import nn
 from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.complexity import count_macs, count_params, counters, fvcore_macs
 from cnn_zoo.analysis.fold import fold, foldable
+from cnn_zoo.analysis.labels import overlap, place
 from cnn_zoo.analysis.layers import layer_table, totals
 from cnn_zoo.analysis.receptive_field import gradient_receptive_field
 
@@ -210,3 +211,13 @@ def test_what_folds_follows_the_data():
     untraceable = Odd(size_matters=True).eval()
     assert foldable(untraceable) == [("head.0", "head.1")]
     assert_same(untraceable, fold(untraceable), torch.randn(3, 3, 8, 8))
+
+
+def test_names_in_a_picture_do_not_overlap_nor_leave_it():
+    dots = [(100 + 7 * i, 100 + 2 * i) for i in range(8)]
+    taken, frame = [(x - 3, y - 3, x + 3, y + 3) for x, y in dots], (0, 0, 300, 200)
+    for i in range(len(dots)):
+        box = place(i, dots, 60, 9, taken, frame)
+        assert not any(overlap(box, other) for other in taken)
+        assert box[0] >= 0 and box[1] >= 0 and box[2] <= 300 and box[3] <= 200
+        taken.append(box)

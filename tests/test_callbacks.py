@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnn_zoo import create_model
+from cnn_zoo.backbone_file import load_classifier
 from cnn_zoo.callbacks.curves import best_row, verdict
 from cnn_zoo.callbacks.export import Export
 from cnn_zoo.callbacks.inside import Inside, add_graph, filters
 from cnn_zoo.callbacks.quality import calibration_sums, expected_error, precision_recall
-from cnn_zoo.checkpoint import facts, read
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
@@ -87,8 +87,11 @@ def test_the_run_folder_is_whole(run):
     assert {"layers/text_summary", "result/text_summary"} <= tags["tensors"] and tags["graph"] == {True}
     assert tags["histograms"] == set()
 
-    found = facts(read(folder / "checkpoints" / "best.ckpt"))
-    assert (found.classes, found.std) == (list(data.classes), [0.353])
+    for path in ("checkpoints/best.ckpt", "backbone.safetensors"):
+        network, facts = load_classifier(folder / path)
+        assert (facts["classes"], facts["std"]) == (list(data.classes), [0.353])
+        with torch.no_grad():
+            assert torch.equal(network(images), task(images))
 
 
 def test_each_callback_is_switched_off_by_one_key(quick_fit):
@@ -134,7 +137,7 @@ def test_export_compares_with_the_tested_network(tmp_path):
     callback = Export()
     callback.folder, callback._images = tmp_path, torch.randn(4, 1, 28, 28)
     task = Classification("lenet5", 10, 1, 28)
-    trainer = SimpleNamespace(is_global_zero=True, logger=None, current_epoch=0)
+    trainer = SimpleNamespace(is_global_zero=True, logger=None, current_epoch=0, datamodule=FashionMNIST(sample=True))
     callback.on_test_end(trainer, task)
     assert callback.result["onnx_max_abs_diff"] < 1e-5
     callback.tolerance = float("nan")

@@ -91,6 +91,20 @@ def test_training_order_is_new_each_epoch_and_disjoint_over_ranks():
     assert len(set(draws)) == len(draws)
 
 
+def test_alternate_flip_mirrors_each_image_in_every_second_epoch():
+    data = ready(CIFAR10(sample=True, batch_size=100, augment=Augment(flip="alternate")))
+    plain, epochs = data.sets["train"][0].permute(0, 3, 1, 2), []
+    for epoch in range(3):
+        data.trainer = SimpleNamespace(
+            current_epoch=epoch, global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+        )
+        batches = data.train_dataloader()
+        seen = torch.cat([batches.fetch(i, epoch)[0] for i in torch.arange(len(plain)).split(100)])
+        epochs.append((seen != plain).flatten(1).any(1))
+    assert torch.equal(epochs[0], epochs[2]) and 0.4 < epochs[0].float().mean() < 0.6
+    assert (epochs[0] != epochs[1]).float().mean() > 0.99  # but for images that are their own mirror image
+
+
 def test_labels_follow_images():
     for images, labels, _ in numbered(40, batch_size=8, shuffle=True):
         assert torch.equal(images[:, 0, 0, 0].long(), labels)

@@ -15,10 +15,9 @@ from PIL import Image
 
 from cnn_zoo import command as commands
 from cnn_zoo import create_model, explain, predict
-from cnn_zoo.checkpoint import backbone, facts, read
-from cnn_zoo.data import FashionMNIST, decode, normalize
-from cnn_zoo.data.decode import read_image
-from cnn_zoo.errors import UserError
+from cnn_zoo.backbone_file import load_classifier, read_checkpoint
+from cnn_zoo.data import FashionMNIST, normalize
+from cnn_zoo.data.images import read_pixels
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -105,7 +104,7 @@ def test_pictures_of_any_kind(tmp_path):
 
     def seen(name, image, size, channels, **options):
         image.save(tmp_path / name, **options)
-        pixels, said = read_image(tmp_path / name, size, channels)
+        pixels, said = read_pixels(tmp_path / name, size, channels)
         assert pixels.shape == (size, size, channels) and pixels.dtype == torch.uint8
         return pixels, said
 
@@ -132,29 +131,6 @@ def test_pictures_of_any_kind(tmp_path):
     assert pixels[0, 0].tolist() == [*RED] and "frame 1 of 2" in said
 
 
-def test_pictures_that_are_refused(tmp_path, monkeypatch):
-    picture = tmp_path / "picture.png"
-    Image.effect_noise((64, 64), 50).save(picture)
-    whole = picture.read_bytes()
-
-    def refused(content, says="", name="picture.png"):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=rf"^The image .*{name} cannot be read \(.*{says}"):
-            read_image(tmp_path / name, 8, 3)
-
-    for length in (0, 1, 10, 40, 200, len(whole) // 2):
-        refused(whole[:length])
-    refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would start another program
-    Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(tmp_path / "floats.tif")
-    refused((tmp_path / "floats.tif").read_bytes(), "floats", "floats.tif")
-    Image.fromarray(np.full((2, 2), 1 << 20, np.int32)).save(tmp_path / "wide.tif")
-    refused((tmp_path / "wide.tif").read_bytes(), "32 bits", "wide.tif")
-    monkeypatch.setattr(decode, "MOST_PIXELS", 4095)
-    refused(whole, "64x64 pixels are more than 4,095")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_image(tmp_path, 8, 3)
-
-
 def test_a_checkpoint_classifies_as_the_network_does(checkpoint, say, tmp_path):
     data = FashionMNIST(sample=True)
     data.setup("test")
@@ -169,7 +145,7 @@ def test_a_checkpoint_classifies_as_the_network_does(checkpoint, say, tmp_path):
     status, out, err = say(predict.main, "--ckpt", checkpoint, folder, folder / "0.png", "--csv", table, "--top", 2)
     assert (status, err) == (0, "") and "28x28 grey images" in out and "inverted" in out and "10 images" in out
     with torch.no_grad():
-        model = backbone(read(checkpoint))
+        model = load_classifier(checkpoint)[0]
         expected = model(normalize(images.permute(0, 3, 1, 2), data.mean, data.std)).softmax(1).topk(2)
     with open(table) as file:
         rows = {int(Path(row["file"]).stem): row for row in csv.DictReader(file)}
@@ -264,14 +240,16 @@ MISTAKES = [
     (predict.main, "--ckpt CKPT --onnx x.onnx red.png", "not allowed with argument --ckpt"),
     (predict.main, "--ckpt CKPT nix.png", "There is no image or folder nix.png"),
     (predict.main, "--ckpt CKPT empty", "The folder empty has no images"),
-    (predict.main, "--ckpt nix.ckpt red.png", "There is no checkpoint nix.ckpt"),
-    (predict.main, "--ckpt red.png red.png", "red.png is not a checkpoint of this package"),
+    (predict.main, "--ckpt nix.ckpt red.png", "There is no checkpoint 'nix.ckpt'"),
+    (predict.main, "--ckpt red.png red.png", "red.png is not a safetensors file of this package"),
     (predict.main, "--ckpt code.ckpt red.png", "nothing of it was run"),
-    (predict.main, "--ckpt bare.ckpt red.png", "not a checkpoint of this package"),
-    (predict.main, "--ckpt old.ckpt red.png", "does not say how its classes are called"),
-    (predict.main, "--ckpt other.ckpt red.png", "weights are not those of simple_cnn"),
+    (predict.main, "--ckpt bare.ckpt red.png", "bare.ckpt does not say its backbone, num_classes"),
+    (predict.main, "--ckpt old.ckpt red.png", "old.ckpt does not say its classes, mean, std"),
+    (predict.main, "--ckpt other.ckpt red.png", "weights in other.ckpt do not fit the simple_cnn"),
+    (predict.main, "--ckpt own.ckpt red.png", "names my.net, which is not in the zoo"),
+    (predict.main, "--ckpt own.ckpt red.png --imports", "'my.net' cannot be imported"),
     (predict.main, "--onnx nix.onnx red.png", "There is no ONNX file nix.onnx"),
-    (predict.main, "--onnx red.png red.png", "red.png is not an ONNX file"),
+    (predict.main, "--onnx red.png red.png", "red.png"),
     (predict.main, "--onnx bare.onnx red.png", "metadata of bare.onnx do not say what its classes are"),
     (predict.main, "--ckpt CKPT red.png --top 0", "--top: must be a whole number from 1"),
     (predict.main, "--ckpt CKPT red.png --csv red.png", "red.png exists and is kept; --overwrite replaces it"),
@@ -290,7 +268,7 @@ def test_a_mistake_is_one_sentence_and_status_2(main, words, says, checkpoint, c
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 9), "red").save("red.png")
     Path("empty").mkdir()
-    saved = read(checkpoint)
+    saved = read_checkpoint(checkpoint)
     h, weights = saved["hyper_parameters"], saved["state_dict"]
     mlp = create_model("mlp", num_classes=10, in_channels=1, image_size=28).state_dict()
     torch.save({"state_dict": Path("x").open}, "code.ckpt") if "code" in words else None
@@ -299,6 +277,7 @@ def test_a_mistake_is_one_sentence_and_status_2(main, words, says, checkpoint, c
     torch.save(saved | {"hyper_parameters": h | {"backbone": "simple_cnn", "backbone_args": None}}, "other.ckpt")
     as_mlp = {"hyper_parameters": h | {"backbone": "mlp", "backbone_args": None}}
     torch.save(saved | as_mlp | {"state_dict": {f"backbone.{k}": v for k, v in mlp.items()}}, "mlp.ckpt")
+    torch.save(saved | {"hyper_parameters": h | {"backbone": "my.net"}}, "own.ckpt")
     Path("lost/checkpoints").mkdir(parents=True)
     torch.save(saved, "lost/checkpoints/best.ckpt")
     model = onnx.load(colours[0])
@@ -310,11 +289,6 @@ def test_a_mistake_is_one_sentence_and_status_2(main, words, says, checkpoint, c
     assert status == 2 and says in err
     assert err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def test_facts_come_from_the_checkpoint(checkpoint):
-    found = facts(read(checkpoint))
-    assert (found.classes[9], found.mean, found.in_channels, found.image_size) == ("Ankle boot", [0.286], 1, 28)
 
 
 @pytest.mark.parametrize("main", [predict.main, explain.main])

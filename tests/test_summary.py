@@ -62,6 +62,14 @@ def test_a_checkpoint_is_like_its_network(summarise, tmp_path):
     assert [line.split("`")[1] for line in both[2:]] == ["lenet5", "simple_cnn"]
 
 
+def test_a_checkpoint_imports_nothing(summarise, tmp_path, capsys):
+    h = {"backbone": "my.net", "num_classes": 7, "in_channels": 1, "image_size": 28}
+    torch.save({"state_dict": {}, "hyper_parameters": h}, tmp_path / "own.ckpt")
+    with pytest.raises(SystemExit) as exit:
+        summarise(tmp_path / "own.ckpt")
+    assert exit.value.code == 2 and "is of my.net, which is not in the zoo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("column", ["network", "megabytes", "receptive_field"])
 def test_any_column_sorts(column, summarise):
     names = ("vgg11", "mlp", "resnet20")
@@ -104,7 +112,7 @@ def test_arguments_go_to_the_network(summarise):
         ("", "the following arguments are required: NAME"),
         ("lenet5 --picture zoo.txt", "cannot be written"),
         ("lenet5 --csv /dev/null/zoo.csv", "cannot be written"),
-        ("nowhere.ckpt", "There is no checkpoint nowhere.ckpt"),
+        ("nowhere.ckpt", "There is no checkpoint 'nowhere.ckpt'"),
     ],
 )
 def test_a_mistake_is_one_sentence(words, says, summarise, capsys, monkeypatch, tmp_path):

@@ -1,13 +1,18 @@
 """Losses, schedules, scores."""
 
+from random import Random
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.optim import SGD
 
+from cnn_zoo.data import CIFAR10, Augment, normalize
+from cnn_zoo.data.batches import Batches
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
-from cnn_zoo.tasks.mixing import mix
+from cnn_zoo.tasks.mixing import mix, other
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 
@@ -87,21 +92,52 @@ def test_refusals(arguments, says):
 def test_a_mixed_image_is_its_two_images_by_their_shares(mixup, cutmix):
     images = torch.rand(8, 3, 16, 16)
     for seed in range(20):
-        torch.manual_seed(seed)
-        mixed, order, share = mix(images, mixup, cutmix)
-        blended = share * images + (1 - share) * images[order]
-        from_second = (mixed != images).all(1)
+        mixed, share = mix(images, mixup, cutmix, Random(seed))
+        blended = share * images + (1 - share) * other(images)
         if not torch.allclose(mixed, blended):  # a rectangle of the second image, whose area is its share
-            assert torch.equal(mixed, torch.where(from_second[:, None], images[order], images))
-            moved = order != torch.arange(8)
-            assert from_second[moved].float().mean((1, 2)).tolist() == pytest.approx([1 - share] * int(moved.sum()))
+            from_second = (mixed != images).all(1)
+            assert torch.equal(mixed, torch.where(from_second[:, None], other(images), images))
+            assert from_second.float().mean((1, 2)).tolist() == pytest.approx([1 - share] * 8)
         assert 0 <= share <= 1
 
 
 def test_a_mixed_loss_is_weighed_by_the_shares(monkeypatch):
     task = Classification("mlp", **SIZES, backbone_args={"hidden": [4]}, mixup=1.0)
-    images, labels, order = torch.randn(4, 1, 28, 28), torch.arange(4), torch.tensor([1, 2, 3, 0])
-    monkeypatch.setattr("cnn_zoo.tasks.classification.mix", lambda images, *_: (images, order, 0.25))
+    images, labels = torch.randn(4, 1, 28, 28), torch.arange(4)
+    monkeypatch.setattr("cnn_zoo.tasks.classification.mix", lambda images, *_: (images, 0.25))
     logits = task(images)
-    expected = 0.25 * F.cross_entropy(logits, labels) + 0.75 * F.cross_entropy(logits, labels[order])
+    expected = 0.25 * F.cross_entropy(logits, labels) + 0.75 * F.cross_entropy(logits, torch.tensor([3, 0, 1, 2]))
     torch.testing.assert_close(task.training_step((images, labels), 0), expected)
+
+
+def on_a_pretended_gpu(module):
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, t in tensors.items():
+                if t is not None:
+                    tensors[name] = type(t)(torch.empty(t.shape, dtype=t.dtype, device="cuda"))
+    for scores in (module.train_scores, module.test_scores, module.flip_scores):
+        for name in scores._defaults:
+            was = getattr(scores, name)
+            setattr(scores, name, torch.zeros(was.shape, dtype=was.dtype, device="cuda"))
+    return module
+
+
+def test_no_step_waits_for_a_gpu(monkeypatch):
+    """In fake tensors whatever needs a value on the host (item, nonzero, a copy) raises; no GPU is needed."""
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda device=None: generator())
+    mean, std = CIFAR10.mean, CIFAR10.std
+    strength = Augment(crop=4, padding="reflect", flip=0.5, rotate=5, brightness=0.1, contrast=0.1, noise=0.1, cutout=8)
+    sizes = SIZES | {"in_channels": 3, "image_size": 32}
+    task = Classification("resnet9", **sizes, mixup=0.2, cutmix=1.0, label_smoothing=0.1, test_flip=True)
+    with FakeTensorMode():
+        pixels = torch.empty(64, 32, 32, 3, dtype=torch.uint8, device="cuda")
+        answers = torch.empty(64, dtype=torch.int64, device="cuda")
+        task = on_a_pretended_gpu(task)
+        for images, labels, draw in Batches(pixels, answers, 8, shuffle=True):
+            loss = task.training_step((strength(images, mean, std, draw), labels), 0)
+        task.test_step((normalize(images, mean, std), labels), 0)
+        assert loss.device.type == images.device.type == task.train_scores.confusion.device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):
+            loss.item()

@@ -40,7 +40,7 @@ def usual(task: Classification, data: ImageData, step_done: StepDone) -> None:
     if strength.rotate or strength.translate:
         transforms.insert(0, v2.RandomAffine(strength.rotate, (strength.translate,) * 2))
     if strength.flip:
-        transforms.insert(0, v2.RandomHorizontalFlip(strength.flip))
+        transforms.insert(0, v2.RandomHorizontalFlip(0.5 if strength.flip == "alternate" else strength.flip))
     if strength.crop:
         mode = {"zero": "constant", "reflect": "reflect"}[strength.padding]
         transforms.insert(0, v2.RandomCrop(data.image_size, padding=strength.crop, padding_mode=mode))

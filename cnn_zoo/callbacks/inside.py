@@ -17,7 +17,8 @@ TILE = 64  # px: smaller ones are enlarged to about this
 
 
 class Inside(Callback):
-    """Draws before and after training and after the first epoch; a training step is left alone.
+    """Draws before and after training and after the first epoch; a training step is left alone. The first batch is
+    not shown of a compiled network.
 
     Args:
         histograms: also each epoch the histograms of the weights, and of the norms that their gradients had in the
@@ -43,7 +44,8 @@ class Inside(Callback):
             board.add_image("filters", filters(model, h.in_channels), 0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._board(trainer) and trainer.current_epoch == 0:
+        compiled = pl_module.hparams.compile  # a hook that goes away would have it compiled again
+        if self._board(trainer) and trainer.current_epoch == 0 and not compiled:
             first = getattr(pl_module.backbone, "stem", pl_module.backbone)
             hook = first.register_forward_pre_hook(lambda _, inputs: self._keep(hook, inputs[0]))
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -12,11 +13,20 @@ from torch import Tensor
 from cnn_zoo.errors import UserError
 
 
+@cache
+def _line(mean: tuple[float, ...], std: tuple[float, ...], scale: float, width: int, device: torch.device) -> Tensor:
+    """factor and offset (2, width * C) of a row of pixels; made once, since a host's list would wait for the device."""
+    mean, std = torch.tensor([mean, std], dtype=torch.float64)
+    return torch.stack([1 / (scale * std), -mean / std]).float().repeat(1, width).to(device)
+
+
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(N, C, H, W), uint8 or float in [0, 1], to float with mean 0 and standard deviation 1 by channel."""
+    """(N, C, H, W), uint8 or float in [0, 1], to float of mean 0 and deviation 1 by channel, channels_last."""
+    n, c, height, width = images.shape
     scale = 255.0 if images.dtype == torch.uint8 else 1.0
-    mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) * scale for v in (mean, std))
-    return (images - mean) / std
+    factor, offset = _line(tuple(mean), tuple(std), scale, width, images.device)
+    rows = images.permute(0, 2, 3, 1).reshape(n * height, width * c)  # long runs: one instruction serves many channels
+    return torch.addcmul(offset, rows.float(), factor).view(n, height, width, c).permute(0, 3, 1, 2)
 
 
 def mean_std(images: Tensor) -> tuple[list[float], list[float]]:
@@ -40,7 +50,8 @@ class Augment:
     Args:
         crop: pad by so many pixels, then cut the old size out at a random place.
         padding: fill of `crop`: zero (black) or reflect (the image mirrored at its border).
-        flip: probability of a horizontal mirror image.
+        flip: probability of a horizontal mirror image; or `alternate`: each image is mirrored in every second epoch,
+            so that an epoch never repeats the one before, https://arxiv.org/abs/2404.00498.
         rotate: largest rotation, degrees.
         translate: largest shift, as a part of the side, to parts of a pixel; uncovered pixels are black.
         brightness: pixel values are multiplied by 1 +- up to this.
@@ -51,7 +62,7 @@ class Augment:
 
     crop: int = 0
     padding: Literal["zero", "reflect"] = "zero"
-    flip: float = 0.0
+    flip: float | Literal["alternate"] = 0.0
     rotate: float = 0.0
     translate: float = 0.0
     brightness: float = 0.0
@@ -61,19 +72,17 @@ class Augment:
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
-            if key != "padding" and value < 0:
+            if not isinstance(value, str) and value < 0:
                 raise UserError(f"augment.{key} is {value}; a strength is 0 (off) or more.")
-        if self.flip > 1:
-            raise UserError(f"augment.flip is {self.flip}; it is a probability, at most 1.")
+        if self.flip != "alternate" and self.flip > 1:
+            raise UserError(f"augment.flip is {self.flip}; it is a probability, at most 1, or alternate.")
 
     def __call__(self, images: Tensor, mean: Sequence[float], std: Sequence[float], seed: int) -> Tensor:
         """uint8 (N, C, H, W) to normalised float of the same shape; the same seed gives the same images."""
         draw = torch.Generator(images.device).manual_seed(seed)
-        if self.crop:
-            images = crop(images, self.crop, self.padding, draw)
-        if self.flip:
-            mirrored = uniform(images, draw, 0, 1) < self.flip
-            images = torch.where(mirrored, images.flip(3), images)
+        flip = 0.0 if self.flip == "alternate" else self.flip  # whoever knows the epoch has mirrored them: Batches
+        if self.crop or flip:
+            images = crop_and_flip(images, self.crop, self.padding, flip, draw)
         if self.rotate or self.translate:
             images = affine(images / 255, math.radians(self.rotate), self.translate, draw)
         if self.brightness or self.contrast or self.noise:
@@ -87,18 +96,27 @@ def uniform(images: Tensor, draw: torch.Generator, low: float, high: float) -> T
     return torch.rand(len(images), 1, 1, 1, generator=draw, device=images.device) * (high - low) + low
 
 
-def crop(images: Tensor, pad: int, padding: str, draw: torch.Generator) -> Tensor:
-    n, _, height, width = images.shape
-    images = images.permute(0, 2, 3, 1)  # a row of pixels with its channels is then one run of memory
+def crop_and_flip(images: Tensor, pad: int, padding: str, flip: float, draw: torch.Generator) -> Tensor:
+    """A window is `height` runs of memory, one a row, taken from the padded image or its mirror image."""
+    n, channels, height, width = images.shape
+    images = images.permute(0, 2, 3, 1)
     if padding == "zero":
         images = F.pad(images, (0, 0, pad, pad, pad, pad))
     else:
         rows, columns = (mirrored_range(size, pad, images.device) for size in (height, width))
         images = images[:, rows][:, :, columns]
-    windows = images.unfold(1, height, 1).unfold(2, width, 1)  # a view: (N, 2 pad + 1, 2 pad + 1, C, H, W)
+    padded_height, padded_width = images.shape[1:3]
+    number = torch.arange(n, device=images.device)
+    if flip:
+        images = torch.cat([images, images.flip(2)])
+        number = number + n * (uniform(images[:n], draw, 0, 1).flatten() < flip)
+    images = images.contiguous()
     top, left = torch.randint(2 * pad + 1, (2, n), generator=draw, device=images.device)
-    windows = windows.permute(0, 1, 2, 4, 5, 3)[torch.arange(n, device=images.device), top, left]
-    return windows.permute(0, 3, 1, 2)
+    run = width * channels
+    runs = images.as_strided((images.numel() - run + 1, run), (1, 1))  # a view: one at every byte
+    row = (number * padded_height + top)[:, None] + torch.arange(height, device=images.device)
+    start = (row * padded_width + left[:, None]) * channels
+    return runs.index_select(0, start.flatten()).view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def mirrored_range(size: int, pad: int, device: torch.device) -> Tensor:

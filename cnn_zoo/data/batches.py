@@ -12,6 +12,7 @@ class Batches:
     """An iterable of (images, labels, draw) for one rank of a trainer.
 
     images: uint8 (B, C, H, W), channels_last in memory; with `transforms` whatever they return. labels: int64 (B).
+    A set on a GPU gives its batches there; one in pinned memory gives pinned ones, which are copied without waiting.
     draw: an int, new for every batch of every epoch and rank, that seeds the batch's augmentation; because it and the
     order follow from (seed, epoch) alone, batch k of an epoch can be made without making those before it.
 
@@ -21,7 +22,7 @@ class Batches:
 
     def __init__(
         self,
-        images: Tensor,  # uint8 (N, H, W, C)
+        images: Tensor | Sequence[Tensor],  # uint8 (N, H, W, C), or something whose items workers read
         labels: Tensor,  # int64 (N)
         batch_size: int,  # images per rank and step
         shuffle: bool,
@@ -31,12 +32,15 @@ class Batches:
         world_size: int = 1,
         transforms: Sequence[nn.Module] = (),
         num_workers: int = 0,
+        alternate: bool = False,  # mirror each image in every second epoch, half of them in the first
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, epoch
         self.rank, self.world_size = rank, world_size
+        coin = torch.randint(2, (len(labels),), generator=torch.Generator().manual_seed(seed))
+        self.coin = coin.to(labels.device) if alternate else None
         self.workers = None
-        if transforms:
+        if transforms or not isinstance(images, Tensor):
             self.workers = DataLoader(
                 PerImage(images, labels, transforms),
                 batch_sampler=_Indices(self),
@@ -51,18 +55,29 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         epoch = self.epoch()
-        fetched = self.workers or ((self.images[i].permute(0, 3, 1, 2), self.labels[i]) for i in self.indices(epoch))
+        fetched = self.workers or (self.fetch(i, epoch) for i in self.indices(epoch))
         for k, (images, labels) in enumerate(fetched):
             yield images, labels, self.draw(epoch, k)
 
+    def fetch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        batch = (x.index_select(0, indices) for x in (self.images, self.labels))
+        images, labels = (x.pin_memory() for x in batch) if self.images.is_pinned() else batch
+        if self.coin is not None:
+            mirrored = ((self.coin[indices] + epoch) % 2).bool().view(-1, 1, 1, 1)
+            images = torch.where(mirrored, images.flip(2), images)
+        return images.permute(0, 3, 1, 2), labels
+
     def indices(self, epoch: int) -> Iterator[Tensor]:
         """This rank's batches of image numbers."""
+        device = self.labels.device
         if self.shuffle:
             order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(self.draw(epoch, -1, 0)))
             order = order[: len(self) * self.batch_size * self.world_size].view(len(self), self.world_size, -1)
-            yield from order[:, self.rank]
+            yield from order[:, self.rank].to(device)
         else:
-            yield from torch.arange(len(self.labels))[self.rank :: self.world_size].tensor_split(len(self))
+            yield from torch.arange(len(self.labels), device=device)[self.rank :: self.world_size].tensor_split(
+                len(self)
+            )
 
     def draw(self, epoch: int, k: int, rank: int | None = None) -> int:
         """A seed for batch k; hash() of a tuple of ints is the same in every process."""
@@ -91,7 +106,7 @@ class PerImage(Dataset):
     The seed sets torch's global generator, which v2 transforms draw from.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, transforms: Sequence[nn.Module]) -> None:
+    def __init__(self, images: Sequence[Tensor], labels: Tensor, transforms: Sequence[nn.Module]) -> None:
         self.images, self.labels, self.transform = images, labels, nn.Sequential(*transforms)
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:

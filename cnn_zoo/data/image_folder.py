@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor, nn
 
 from cnn_zoo.data.augment import Augment, mean_std
-from cnn_zoo.data.decode import SUFFIXES, images_below, read_image
+from cnn_zoo.data.images import SUFFIXES, images_below, read_pixels
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
@@ -50,13 +50,23 @@ class ImageFolder(ImageData):
         super().__init__(root, False, batch_size, val_fraction, split_seed, augment, transforms, num_workers)
         if in_channels not in (1, 3):
             raise UserError(f"data.in_channels is {in_channels}; images have 1 (grey) or 3 (RGB).")
+        if image_size < 1:
+            raise UserError(f"data.image_size is {image_size}; it is a number of pixels, at least 1.")
+        if not 0 < test_fraction < 1:
+            raise UserError(f"data.test_fraction is {test_fraction}; it goes from above 0 to below 1.")
+        if (mean is None) != (std is None) or any(len(v) != in_channels for v in (mean, std) if v is not None):
+            raise UserError(f"data.mean is {mean} and data.std {std}; give both, by channel, or neither.")
+        if std and min(std) <= 0:
+            raise UserError(f"data.std is {std}; a standard deviation is above 0.")
         self.image_size, self.in_channels, self.test_fraction = image_size, in_channels, test_fraction
         self.mean, self.std = mean, std
         self.set_apart = (self.root / "train").is_dir() and (self.root / "test").is_dir()
         folder = self.root / "train" if self.set_apart else self.root
         self.classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
-        if not self.classes:
-            raise UserError(f"The folder {folder} has no class folders; it needs one folder of images for each class.")
+        if len(self.classes) < 2:
+            raise UserError(
+                f"The folder {folder} has no class folders, or but one; it needs a folder of images for each class."
+            )
         self._decoded: dict[Path, tuple[Tensor, Tensor]] = {}
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -64,17 +74,24 @@ class ImageFolder(ImageData):
             return self._decode(self.root / ("train" if train else "test"))
         images, labels = self._decode(self.root)
         kept, test = stratified_split(labels, self.test_fraction, self.split_seed)
+        if len(test) == 0:
+            raise UserError(f"data.test_fraction {self.test_fraction} of {len(labels)} images is none; make it larger.")
         chosen = kept if train else test
         return images[chosen], labels[chosen]
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        if self.mean is None or self.std is None:
+        if self.mean is None:
             super().setup("fit")  # the constants come from the training images whatever the stage
             self.mean, self.std = mean_std(self.sets["train"][0])
+            if min(self.std) == 0:
+                raise UserError(f"A channel of the images in {self.root} never changes; give data.mean and data.std.")
 
     def _decode(self, folder: Path) -> tuple[Tensor, Tensor]:
         if folder not in self._decoded:
+            strangers = {p.name for p in folder.iterdir() if p.is_dir()} - set(self.classes)
+            if strangers:
+                raise UserError(f"The folder {folder / min(strangers)} is of a class that {self.root / 'train'} lacks.")
             files = [(path, label) for label, name in enumerate(self.classes) for path in images_below(folder / name)]
             counts = np.bincount([label for _, label in files], minlength=self.num_classes)
             if counts.min() == 0:
@@ -87,4 +104,4 @@ class ImageFolder(ImageData):
         return self._decoded[folder]
 
     def _read_image(self, path: Path) -> Tensor:
-        return read_image(path, self.image_size, self.in_channels)[0]
+        return read_pixels(path, self.image_size, self.in_channels)[0]

@@ -15,6 +15,8 @@ from cnn_zoo.data.download import default_root
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
 
+MEMORY_SHARE = 0.5  # of a GPU's free memory that one set may take
+
 
 class ImageData(LightningDataModule):
     """A set of small images in memory. A subclass holds the set's facts and reads it with `load`.
@@ -61,6 +63,12 @@ class ImageData(LightningDataModule):
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}  # images uint8 (N, H, W, C), labels int64 (N)
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
+        if num_workers < 0:
+            raise UserError(f"data.num_workers is {num_workers}; it must be at least 0.")
+        if not 0 <= split_seed < 1 << 63:
+            raise UserError(f"data.split_seed is {split_seed}; it goes from 0 to below 2^63.")
+        if progressive is not None and not 4 <= progressive <= self.image_size:
+            raise UserError(f"data.progressive is {progressive}; it goes from 4 to the image's {self.image_size} px.")
         if not 0 <= self.val_fraction < 1:
             raise UserError(f"data.val_fraction is {val_fraction}; it goes from 0 to below 1.")
         if augment and transforms:
@@ -91,6 +99,11 @@ class ImageData(LightningDataModule):
         if stage in ("fit", "validate") and "train" not in self.sets:
             images, labels = self._read(train=True)
             train, val = stratified_split(labels, self.val_fraction, self.split_seed)
+            if self.val_fraction and min(len(train), len(val)) == 0:
+                raise UserError(
+                    f"data.val_fraction {self.val_fraction} leaves {len(train)} images for training and {len(val)} "
+                    "for validation; 0 trains on all."
+                )
             self.sets["train"], self.sets["val"] = (images[train], labels[train]), (images[val], labels[val])
             world_size = self.trainer.world_size if self.trainer else 1
             if self.batch_size * world_size > len(train):
@@ -108,7 +121,7 @@ class ImageData(LightningDataModule):
     def _batches(self, name: str) -> Batches:
         train, trainer = name == "train", self.trainer
         return Batches(
-            *self.sets[name],
+            *self._resident(*self.sets[name]),
             self.batch_size,
             shuffle=train,
             seed=torch.initial_seed(),  # what seed_everything set
@@ -117,7 +130,17 @@ class ImageData(LightningDataModule):
             world_size=trainer.world_size if trainer else 1,
             transforms=self.transforms if train else (),
             num_workers=self.num_workers,
+            alternate=train and self.augment is not None and self.augment.flip == "alternate",
         )
+
+    def _resident(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The set where its batches are fetched fastest: for a GPU on it, or pinned where it does not fit."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda" or self.transforms or not isinstance(images, Tensor):
+            return images, labels
+        if images.nbytes < MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return images.to(device), labels.to(device)
+        return images.pin_memory(), labels.pin_memory()
 
     def train_dataloader(self) -> Batches:
         return self._batches("train")

@@ -1,5 +1,6 @@
 """Image classification: one network, one label an image."""
 
+from random import Random
 from typing import Any, Literal
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from cnn_zoo.create import call, create_model, import_path
 from cnn_zoo.errors import UserError
-from cnn_zoo.tasks.mixing import mix
+from cnn_zoo.tasks.mixing import mix, other
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 
@@ -28,6 +29,7 @@ class Classification(LightningModule):
             in validation and test too, so that the losses can be compared.
         mixup, cutmix: alpha of either way to train on two images at once, see `cnn_zoo.tasks.mixing`; 0 is off.
         test_flip: also test the mean of the logits of an image and its mirror image, as `test/accuracy_flip`.
+        compile: whether torch.compile makes the backbone's code, in the first step; worth it on GPUs.
         optimizer, optimizer_args: import path and arguments: torch.optim.SGD, {lr: 0.1, momentum: 0.9}.
         scheduler, scheduler_args: import path and arguments; lengths follow from the trainer, see
             `cnn_zoo.tasks.schedules.make_schedule`. None keeps the learning rate constant.
@@ -46,6 +48,7 @@ class Classification(LightningModule):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         test_flip: bool = False,
+        compile: bool = False,
         optimizer: str = "torch.optim.AdamW",
         optimizer_args: dict[str, Any] | None = None,
         scheduler: str | None = None,
@@ -64,6 +67,8 @@ class Classification(LightningModule):
             raise UserError(f"model.mixup is {mixup} and model.cutmix {cutmix}; they are 0 (off) or more.")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}; it goes from 0 to below 1.")
+        if compile:
+            self.backbone.compile()  # in place: names in checkpoints stay
         self.optimizer_and_schedule(steps=100)  # what cannot be built is refused now, not after the data are read
 
     @property
@@ -89,14 +94,15 @@ class Classification(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        order, share = None, 1.0
-        if self.hparams.mixup or self.hparams.cutmix:
-            images, order, share = mix(images, self.hparams.mixup, self.hparams.cutmix)
+        share = 1.0
+        if self.hparams.mixup or self.hparams.cutmix:  # drawn for each step anew, whatever was drawn before
+            draw = Random(hash((torch.initial_seed(), self.global_step, self.global_rank)))
+            images, share = mix(images, self.hparams.mixup, self.hparams.cutmix, draw)
 
         def loss_of(logits: Tensor) -> Tensor:
-            if order is None:
+            if share == 1:
                 return self.loss(logits, labels)
-            return share * self.loss(logits, labels) + (1 - share) * self.loss(logits, labels[order])
+            return share * self.loss(logits, labels) + (1 - share) * self.loss(logits, other(labels))
 
         auxiliary: list[Tensor] = []
         if hasattr(self.backbone, "aux1"):  # GoogLeNet's auxiliary heads, which only training uses

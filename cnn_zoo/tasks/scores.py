@@ -17,13 +17,12 @@ class Scores(Metric):
         super().__init__()
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("confusion", torch.zeros(num_classes, num_classes), dist_reduce_fx="sum")
+        self.register_buffer("one", torch.ones(()), persistent=False)
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """loss: mean over the batch; logits (N, num_classes); labels (N)."""
-        classes = torch.arange(logits.shape[1], device=labels.device)
-        true, predicted = ((x[:, None] == classes).float() for x in (labels, logits.argmax(1)))
-        self.loss_sum += loss.detach() * len(labels)
-        self.confusion += true.T @ predicted
+        self.loss_sum.add_(loss.detach(), alpha=len(labels))
+        self.confusion.index_put_((labels, logits.argmax(1)), self.one, accumulate=True)
 
     def compute(self) -> dict[str, Tensor]:
         n = self.confusion.sum()

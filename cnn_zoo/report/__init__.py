@@ -1,0 +1,1 @@
+"""Runs side by side: a page, a table, pictures. Torch-free."""

@@ -1,0 +1,60 @@
+"""How long the commands take to answer, beside what they import; medians and ratios of interleaved rounds.
+
+python experiments/benchmarks/startup.py [ROUNDS] | tee experiments/benchmarks/startup.txt
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--config", "experiments/quickstart.yaml", "--trainer.default_root_dir"]
+LEAVE = "import os; os._exit(0)"  # not waiting for the interpreter to take itself down
+FIRST_STEP = """
+import os
+from lightning.pytorch import Callback
+from cnn_zoo.cli import CLI, keep_memory
+class Leave(Callback):
+    def on_train_batch_end(self, *_):
+        os._exit(0)
+keep_memory()
+cli = CLI()
+cli.trainer.callbacks.append(Leave())
+cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+"""  # fit.main with an end after the first step
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {
+            "import torch": ["-c", f"import torch; {LEAVE}"],
+            "import cnn_zoo; cnn_zoo.create_model": ["-c", f"import cnn_zoo; cnn_zoo.create_model; {LEAVE}"],
+            "import lightning.pytorch.cli": ["-c", f"import lightning.pytorch.cli; {LEAVE}"],
+            "fit --help": ["-m", "cnn_zoo.fit", "--help"],
+            "fit with a misspelt key": ["-m", "cnn_zoo.fit", *QUICK, folder, "--trainer.max_epoch", "3"],
+            "fit: first step of the quick start": ["-c", FIRST_STEP, *QUICK, folder],
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for i in range(rounds + 1):
+            for name, words in commands.items():
+                start = time.perf_counter()
+                done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+                if done.returncode != (2 if "misspelt" in name else 0):
+                    raise SystemExit(f"{name}: {done.stderr}")
+                if i:  # the first round compiles bytecode and fills the file cache
+                    seconds[name].append(time.perf_counter() - start)
+    torch, lightning = seconds["import torch"], seconds["import lightning.pytorch.cli"]
+    print(f"{'':36} {'s':>6} {'- torch':>8} {'- lightning':>12} {'x lightning':>12}")
+    for name, own in seconds.items():
+        over = [statistics.median(a - b for a, b in zip(own, other, strict=True)) for other in (torch, lightning)]
+        ratio = statistics.median(a / b for a, b in zip(own, lightning, strict=True))
+        print(f"{name:36} {statistics.median(own):6.2f} {over[0]:8.2f} {over[1]:12.2f} {ratio:12.2f}")
+    print(f"medians of {rounds} rounds")
+
+
+if __name__ == "__main__":
+    main()
