@@ -1,7 +1,9 @@
-"""A backbone in one safetensors file: its weights and, in the header, how to build it and what it expects."""
+"""A backbone in a file: its weights, how to build it and what it expects. Read from safetensors and checkpoints."""
 
 import json
 import pickle
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
 
 SIZES = ("num_classes", "in_channels", "image_size")
+OF_THE_DATA = ("classes", "mean", "std")
+UNREADABLE = (OSError, RuntimeError, EOFError, pickle.PickleError, zipfile.BadZipFile, zlib.error)
 
 
 def save_backbone(model: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
@@ -44,7 +48,8 @@ def load_backbone(path: str | Path, *, imports: bool = False) -> nn.Module:
     name = facts["backbone"]
     if "." in name and not imports:
         raise UserError(
-            f"{path} names {name}, which is not in the zoo; load_backbone(path, imports=True) imports and runs it."
+            f"{path} names {name}, which is not in the zoo; load_backbone(path, imports=True), or --imports of a "
+            "command, imports and runs it."
         )
     sizes = {key: facts[key] for key in SIZES}
     with torch.device("meta"):  # neither time nor memory for weights that are replaced
@@ -54,6 +59,15 @@ def load_backbone(path: str | Path, *, imports: bool = False) -> nn.Module:
     except RuntimeError as error:
         raise UserError(f"The weights in {path} do not fit the {name} that it names: it is damaged.") from error
     return model.eval()
+
+
+def load_classifier(path: str | Path, *, imports: bool = False) -> tuple[nn.Module, dict[str, Any]]:
+    """`load_backbone`, and the facts, which name the classes, and mean and std by channel of values in [0, 1]."""
+    model, facts = load_backbone(path, imports=imports), read_backbone(path)[0]
+    missing = [key for key in OF_THE_DATA if key not in facts]
+    if missing:
+        raise UserError(f"{path} does not say its {', '.join(missing)}: it is from before such files did; train again.")
+    return model, facts
 
 
 def read_backbone(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -79,11 +93,26 @@ def _from_safetensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tenso
 
 
 def _from_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    checkpoint = read_checkpoint(path)
+    facts = dict(checkpoint.get("hyper_parameters") or {})
+    for value in checkpoint.values():  # lightning has the data module's state under the name of its class
+        if isinstance(value, dict) and value.keys() == set(OF_THE_DATA):
+            facts |= value
+    prefix = "backbone."
+    states = checkpoint["state_dict"].items()
+    return facts, {name.removeprefix(prefix): tensor for name, tensor in states if name.startswith(prefix)}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """On the CPU. UserError: there is none, or it is damaged, of another kind, or a pickle that wants to run code."""
+    if not Path(path).is_file():
+        raise UserError(f"There is no checkpoint {str(path)!r}; RUN/checkpoints holds best.ckpt and last.ckpt.")
     try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()  # torch does not look at the checksums that it writes
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        states = checkpoint["state_dict"].items()
-        return checkpoint["hyper_parameters"], {k[9:]: v for k, v in states if k.startswith("backbone.")}
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file {path}.") from error
-    except (OSError, RuntimeError, EOFError, LookupError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+        if altered or not all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values()):
+            raise zipfile.BadZipFile(altered)
+    except (*UNREADABLE, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
+    return checkpoint

@@ -2,15 +2,11 @@
 
 import ctypes
 import logging
-import pickle
 import sys
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     Callback,
@@ -22,15 +18,14 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from cnn_zoo import callbacks, data
+from cnn_zoo.backbone_file import read_checkpoint
 from cnn_zoo.command import complaint_in
 from cnn_zoo.errors import UserError
 from cnn_zoo.parser import Parser, one_sentence
 from cnn_zoo.tasks import Classification
 
-UNREADABLE = (OSError, RuntimeError, EOFError, pickle.PickleError, zipfile.BadZipFile, zlib.error)
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 BEST = {"monitor": "val/accuracy", "mode": "max"}
 DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  # None: off unless a key is set
@@ -44,6 +39,8 @@ DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  
     "complexity": (callbacks.Complexity, {}),
     "curves": (callbacks.Curves, {}),
     "pictures": (callbacks.Pictures, {}),
+    "inside": (callbacks.Inside, {}),
+    "quality": (callbacks.Quality, {}),
     "export": (callbacks.Export, {}),
     "result_card": (callbacks.ResultCard, {}),  # last: it gathers what the others found
 }
@@ -146,21 +143,6 @@ def keep_memory() -> None:
     if sys.platform == "linux" and hasattr(libc, "mallopt"):
         for parameter, value in ((-4, 0), (-1, 1 << 30), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             libc.mallopt(parameter, value)
-
-
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """On the CPU. UserError: there is none, or it is damaged, of another kind, or a pickle that wants to run code."""
-    if not Path(path).is_file():
-        raise UserError(f"There is no checkpoint {path!r}; RUN/checkpoints holds best.ckpt and last.ckpt.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            altered = archive.testzip()  # torch does not look at the checksums that it writes
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if altered or not all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values()):
-            raise zipfile.BadZipFile(altered)
-    except (*UNREADABLE, LookupError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
-    return checkpoint
 
 
 def load_weights(model: Classification, path: str) -> None:

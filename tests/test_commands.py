@@ -11,6 +11,9 @@ from conftest import QUICK, ROOT
 
 from cnn_zoo import command as commands
 from cnn_zoo import fit, test
+from cnn_zoo.backbone_file import load_backbone
+from cnn_zoo.callbacks.quality import calibration_sums, expected_error
+from cnn_zoo.data import FashionMNIST, normalize
 
 
 def python(*words, timeout=240):
@@ -51,6 +54,14 @@ def test_two_processes_count_every_image_once(tmp_path):
     (folder,) = (tmp_path / "quickstart").iterdir()
     card = json.loads((folder / "result.json").read_text())
     assert sum(map(sum, card["confusion_matrix"])) == 500 and card["devices"] == 2
+
+    data = FashionMNIST(sample=True)
+    data.setup("test")
+    images, labels = data.sets["test"]
+    model = load_backbone(folder / "checkpoints" / "best.ckpt")
+    with torch.no_grad():
+        logits = model(normalize(images.permute(0, 3, 1, 2), data.mean, data.std))
+    assert card["ece"] == pytest.approx(float(expected_error(calibration_sums(logits, labels, 15))), abs=1e-5)
 
     checkpoint = folder / "checkpoints" / "best.ckpt"
     alone = python("cnn_zoo.test", "--config", folder / "config.yaml", "--ckpt_path", checkpoint,

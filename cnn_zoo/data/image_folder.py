@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from cnn_zoo.data.augment import Augment, mean_std
-from cnn_zoo.data.images import SUFFIXES, read_image
+from cnn_zoo.data.images import SUFFIXES, images_below, read_pixels
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
@@ -93,12 +92,7 @@ class ImageFolder(ImageData):
             strangers = {p.name for p in folder.iterdir() if p.is_dir()} - set(self.classes)
             if strangers:
                 raise UserError(f"The folder {folder / min(strangers)} is of a class that {self.root / 'train'} lacks.")
-            files = [
-                (path, label)
-                for label, name in enumerate(self.classes)
-                for path in sorted((folder / name).rglob("*"))
-                if path.suffix.lower() in SUFFIXES and path.is_file()
-            ]
+            files = [(path, label) for label, name in enumerate(self.classes) for path in images_below(folder / name)]
             counts = np.bincount([label for _, label in files], minlength=self.num_classes)
             if counts.min() == 0:
                 empty = folder / self.classes[int(counts.argmin())]
@@ -110,6 +104,4 @@ class ImageFolder(ImageData):
         return self._decoded[folder]
 
     def _read_image(self, path: Path) -> Tensor:
-        size = (self.image_size, self.image_size)
-        image = ImageOps.fit(read_image(path, "L" if self.in_channels == 1 else "RGB"), size, Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(image)).view(*size, self.in_channels)
+        return read_pixels(path, self.image_size, self.in_channels)[0]

@@ -1,6 +1,7 @@
 """What every data module of the zoo does: split, keep in memory, shard over ranks, augment, normalise."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,10 @@ class ImageData(LightningDataModule):
                 )
         if stage == "test" and "test" not in self.sets:
             self.sets["test"] = self._read(train=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning puts this into checkpoints, so that a network can be used where the data are not."""
+        return {"classes": list(self.classes), "mean": list(self.mean), "std": list(self.std)}
 
     def _batches(self, name: str) -> Batches:
         train, trainer = name == "train", self.trainer
