@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from conftest import ready
 from PIL import Image
 
@@ -45,6 +46,22 @@ def test_image_folder_with_test_images_set_apart(pets):
     data = ready(ImageFolder(str(pets), 32, batch_size=8))
     data.setup("test")
     assert [len(data.sets[name][1]) for name in ("train", "val", "test")] == [36, 4, 40]
+
+
+def test_what_does_not_fit_into_memory_stays_on_the_disk(pets, monkeypatch, capsys):
+    def epoch(data):
+        data.setup("test")
+        batches = [*ready(data).train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
+        return data, [(images.contiguous(), labels) for images, labels, _ in batches]
+
+    kept, in_memory = epoch(ImageFolder(str(pets), 32, batch_size=8))
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("cnn_zoo.data.image_folder.MEMORY_SHARE", 1e-9)
+    data, from_disk = epoch(ImageFolder(str(pets), 32, batch_size=8, num_workers=1))
+    assert "40 images would take 0.0 GB" in capsys.readouterr().out
+    assert not isinstance(data.sets["train"][0], torch.Tensor) and data.mean == kept.mean
+    for (a, one), (b, other) in zip(in_memory, from_disk, strict=True):
+        assert torch.equal(a, b) and torch.equal(one, other)
 
 
 def png(width: int, height: int) -> bytes:

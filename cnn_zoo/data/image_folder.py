@@ -1,5 +1,8 @@
 """A person's own images, in one folder a class."""
 
+import math
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +17,38 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
 
+MEMORY_SHARE = 0.5  # of the machine's memory, shared by its devices' processes, that decoded images may take
+CONSTANTS_FROM = 2000  # images, of a set that stays on the disk
+
+
+class OnDisk(Sequence):
+    """Images that are decoded anew each time: item i is uint8 (H, W, C), a tensor of numbers selects some."""
+
+    def __init__(self, paths: list[Path], image_size: int, in_channels: int) -> None:
+        self.paths, self.image_size, self.in_channels = paths, image_size, in_channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, which: int | Tensor) -> "Tensor | OnDisk":
+        if isinstance(which, Tensor):
+            return OnDisk([self.paths[i] for i in which.tolist()], self.image_size, self.in_channels)
+        return read_pixels(self.paths[which], self.image_size, self.in_channels)[0]
+
+
+def decoded(images: OnDisk, what: str) -> Tensor:
+    """uint8 (N, H, W, C)"""
+    with ThreadPoolExecutor() as pool:
+        return torch.stack(list(Tqdm(pool.map(images.__getitem__, range(len(images))), what, len(images), leave=False)))
+
 
 class ImageFolder(ImageData):
     """root/CLASS/image.jpg …, or root/train/CLASS/… and root/test/CLASS/… where the test images were set apart.
 
     Images are decoded once, resized so that the shorter side fits, cut to the central square and kept in memory
-    (image_size² · in_channels bytes each).
+    (image_size² · in_channels bytes each). Where they would take more than MEMORY_SHARE of it, they stay on the disk:
+    `num_workers` processes (0: one a core) decode them anew each epoch, and mean and std come from CONSTANTS_FROM of
+    them. Augmentation is of whole batches either way.
 
     Args:
         root: the folder of the class folders.
@@ -83,7 +112,11 @@ class ImageFolder(ImageData):
         super().setup(stage)
         if self.mean is None:
             super().setup("fit")  # the constants come from the training images whatever the stage
-            self.mean, self.std = mean_std(self.sets["train"][0])
+            images = self.sets["train"][0]
+            if isinstance(images, OnDisk):
+                some = torch.linspace(0, len(images) - 1, min(len(images), CONSTANTS_FROM)).long()
+                images = decoded(images[some], f"Mean and deviation of {self.root}")
+            self.mean, self.std = mean_std(images)
             if min(self.std) == 0:
                 raise UserError(f"A channel of the images in {self.root} never changes; give data.mean and data.std.")
 
@@ -97,11 +130,21 @@ class ImageFolder(ImageData):
             if counts.min() == 0:
                 empty = folder / self.classes[int(counts.argmin())]
                 raise UserError(f"The folder {empty} has no images ({', '.join(sorted(SUFFIXES))}).")
-            with ThreadPoolExecutor() as pool:
-                decoded = pool.map(self._read_image, (path for path, _ in files))
-                images = torch.stack(list(Tqdm(decoded, f"Reading {folder}", len(files), leave=False)))
+            images = OnDisk([path for path, _ in files], self.image_size, self.in_channels)
+            if self._fits(len(files), folder):
+                images = decoded(images, f"Reading {folder}")
             self._decoded[folder] = images, torch.tensor([label for _, label in files])
         return self._decoded[folder]
 
-    def _read_image(self, path: Path) -> Tensor:
-        return read_pixels(path, self.image_size, self.in_channels)[0]
+    def _fits(self, images: int, folder: Path) -> bool:
+        """Whether so many images may be kept in memory; says so if not."""
+        need = images * self.image_size**2 * self.in_channels * (self.trainer.num_devices if self.trainer else 1)
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
+        if need <= MEMORY_SHARE * memory:
+            return True
+        self.num_workers = self.num_workers or os.cpu_count() or 1
+        print(
+            f"{folder}: {images:,} images would take {need / 1e9:,.1f} GB, more than {MEMORY_SHARE:.0%} of the memory; "
+            f"they stay on the disk, and {self.num_workers} worker processes decode them anew each epoch."
+        )
+        return False
