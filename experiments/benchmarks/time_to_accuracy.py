@@ -69,7 +69,7 @@ def main() -> None:
         axes.plot(seconds, accuracy, marker=".", label=f"{name} ({card['backbone']} {card['backbone_args']})")
     axes.set(xlabel="seconds from process start", ylabel="validation accuracy (%)", xscale="log", ylim=(40, 100))
     axes.grid(alpha=0.3, which="both")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(options.out.with_suffix(".png"), dpi=120)
     options.out.with_suffix(".txt").write_text("\n".join(lines) + "\n")
 
