@@ -6,5 +6,6 @@ from cnn_zoo.callbacks.export import Export
 from cnn_zoo.callbacks.pictures import Pictures
 from cnn_zoo.callbacks.progress import Progress
 from cnn_zoo.callbacks.result_card import ResultCard
+from cnn_zoo.callbacks.resume import Resume
 
-__all__ = ["Complexity", "Curves", "Export", "Pictures", "Progress", "ResultCard"]
+__all__ = ["Complexity", "Curves", "Export", "Pictures", "Progress", "ResultCard", "Resume"]
