@@ -1,9 +1,6 @@
 """A backbone in a file: its weights, how to build it and what it expects. Read from safetensors and checkpoints."""
 
 import json
-import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnn_zoo.checkpoints import read_checkpoint
 from cnn_zoo.create import create_model
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
 
 SIZES = ("num_classes", "in_channels", "image_size")
 OF_THE_DATA = ("classes", "mean", "std")
-UNREADABLE = (OSError, RuntimeError, EOFError, pickle.PickleError, zipfile.BadZipFile, zlib.error)
 
 
 def save_backbone(model: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
@@ -101,18 +98,3 @@ def _from_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     prefix = "backbone."
     states = checkpoint["state_dict"].items()
     return facts, {name.removeprefix(prefix): tensor for name, tensor in states if name.startswith(prefix)}
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """On the CPU. UserError: there is none, or it is damaged, of another kind, or a pickle that wants to run code."""
-    if not Path(path).is_file():
-        raise UserError(f"There is no checkpoint {str(path)!r}; RUN/checkpoints holds best.ckpt and last.ckpt.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            altered = archive.testzip()  # torch does not look at the checksums that it writes
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if altered or not all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values()):
-            raise zipfile.BadZipFile(altered)
-    except (*UNREADABLE, LookupError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
-    return checkpoint

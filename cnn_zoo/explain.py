@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import output_file, refuse_existing
+from cnn_zoo.files import refuse_existing, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,7 +67,7 @@ def draw(path: Path, pixels: "Tensor", heat: "Tensor", said: str) -> None:
             axes.imshow(heat.numpy(), cmap="jet", vmin=0, vmax=1, alpha=0.5)
         axes.axis("off")
     figure.suptitle(said)
-    with output_file(path) as part:
+    with whole_file(path) as part:
         figure.savefig(part, dpi=100)
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or absent."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,29 +8,30 @@ from pathlib import Path
 
 from cnn_zoo.errors import UserError
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` only when all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path` to write to; it takes the place of `path` only when all is written.
+
+    Raises:
+        UserError: the disk is full or does not let itself be written to; what was at `path` is as it was.
+    """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:  # what is read meanwhile, a download say, may fail as well
+            raise
+        raise UserError(f"{path} cannot be written ({error.strerror}); what was there is kept.") from error
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def output_file(path: Path) -> Iterator[Path]:
-    """`whole_file` for a file that the user asked for: what hinders its writing is theirs to mend."""
-    try:
-        with whole_file(path) as part:
-            yield part
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); what was there is kept.") from error
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

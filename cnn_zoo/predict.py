@@ -18,7 +18,7 @@ from typing import Any
 
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import output_file, refuse_existing
+from cnn_zoo.files import refuse_existing, whole_file
 
 BATCH = 64
 METADATA = ("classes", "mean", "std", "in_channels", "image_size")  # of an ONNX file, as JSON
@@ -142,7 +142,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with output_file(path) as part, open(part, "w", newline="") as file:
+    with whole_file(path) as part, open(part, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)

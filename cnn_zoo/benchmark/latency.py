@@ -22,7 +22,7 @@ from typing import Any
 
 from cnn_zoo.command import Arguments, positive
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import output_file, refuse_existing
+from cnn_zoo.files import refuse_existing, whole_file
 
 CONTENDERS = ("torch eager", "channels_last", "compiled", "onnxruntime", "onnxruntime int8")
 EPILOG = """\
@@ -85,7 +85,7 @@ def main() -> None:
     }
     show(rows, device, notes)
     if options.json:
-        with output_file(options.json) as part:
+        with whole_file(options.json) as part:
             part.write_text(json.dumps({"device": device, "notes": notes, "rows": rows}, indent=2) + "\n")
 
 

@@ -8,5 +8,6 @@ from cnn_zoo.callbacks.pictures import Pictures
 from cnn_zoo.callbacks.progress import Progress
 from cnn_zoo.callbacks.quality import Quality
 from cnn_zoo.callbacks.result_card import ResultCard
+from cnn_zoo.callbacks.resume import Resume
 
-__all__ = ["Complexity", "Curves", "Export", "Inside", "Pictures", "Progress", "Quality", "ResultCard"]
+__all__ = ["Complexity", "Curves", "Export", "Inside", "Pictures", "Progress", "Quality", "ResultCard", "Resume"]

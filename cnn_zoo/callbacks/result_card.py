@@ -31,11 +31,13 @@ class ResultCard(Callback):
         self.experiment = experiment
         self.seconds = {"fit": 0.0, "batches": 0.0}
         self.images = 0
-        self._started = {"fit": 0.0, "batches": 0.0}
+        self._started: dict[str, float] = {}  # the clocks that run
         self.folder = Path()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "images": self.images}
+        now = time.perf_counter()
+        seconds = {k: v + now - self._started.get(k, now) for k, v in self.seconds.items()}
+        return {"seconds": seconds, "images": self.images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.images = dict(state_dict["seconds"]), state_dict["images"]
@@ -47,12 +49,11 @@ class ResultCard(Callback):
         self._started[what] = time.perf_counter()
 
     def _stop(self, what: str) -> None:
-        now = time.perf_counter()
-        self.seconds[what] += now - self._started[what]
-        self._started[what] = now
+        self.seconds[what] += time.perf_counter() - self._started.pop(what)
 
     def on_train_start(self, *_: Any) -> None:
         self._start("fit")
+        self._start("batches")  # lightning does not say that an epoch starts when it goes on in the middle of one
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self._start("batches")
@@ -64,7 +65,7 @@ class ResultCard(Callback):
         if trainer.is_last_batch:  # validation comes between this and the end of the epoch
             self._stop("batches")
 
-    def on_train_epoch_end(self, *_: Any) -> None:
+    def on_train_end(self, *_: Any) -> None:
         self._stop("fit")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class Batches:
         shuffle: bool,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
+        done: Callable[[], int] = lambda: 0,  # batches of the epoch that were used before a stop, and are left out
         rank: int = 0,
         world_size: int = 1,
         transforms: Sequence[nn.Module] = (),
@@ -36,6 +38,7 @@ class Batches:
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, epoch
+        self.done = done
         self.rank, self.world_size = rank, world_size
         coin = torch.randint(2, (len(labels),), generator=torch.Generator().manual_seed(seed))
         self.coin = coin.to(labels.device) if alternate else None
@@ -46,6 +49,7 @@ class Batches:
                 batch_sampler=_Indices(self),
                 num_workers=num_workers,
                 persistent_workers=num_workers > 0,
+                generator=torch.Generator().manual_seed(seed),  # else each epoch draws from the one of dropout
             )
 
     def __len__(self) -> int:
@@ -54,9 +58,9 @@ class Batches:
         return math.ceil(math.ceil(len(self.labels) / self.world_size) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        epoch = self.epoch()
-        fetched = self.workers or (self.fetch(i, epoch) for i in self.indices(epoch))
-        for k, (images, labels) in enumerate(fetched):
+        epoch, done = self.epoch(), self.done()
+        fetched = self.workers or (self.fetch(i, epoch) for i in islice(self.indices(epoch), done, None))
+        for k, (images, labels) in enumerate(fetched, done):
             yield images, labels, self.draw(epoch, k)
 
     def fetch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
@@ -91,8 +95,8 @@ class _Indices:
         self.batches = batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self.batches.epoch()
-        for k, indices in enumerate(self.batches.indices(epoch)):
+        epoch, done = self.batches.epoch(), self.batches.done()
+        for k, indices in enumerate(islice(self.batches.indices(epoch), done, None), done):
             draw = self.batches.draw(epoch, k)
             yield [(i, draw + i) for i in indices.tolist()]
 

@@ -126,6 +126,7 @@ class ImageData(LightningDataModule):
             shuffle=train,
             seed=torch.initial_seed(),  # what seed_everything set
             epoch=lambda: trainer.current_epoch if trainer else 0,
+            done=lambda: trainer.fit_loop.epoch_loop.batch_progress.current.ready if train and trainer else 0,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             transforms=self.transforms if train else (),

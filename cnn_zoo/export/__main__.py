@@ -13,7 +13,7 @@ from pathlib import Path
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.export.int8 import METHODS
-from cnn_zoo.files import output_file, refuse_existing
+from cnn_zoo.files import refuse_existing, whole_file
 
 SUFFIXES = {"onnx": ".onnx", "int8": ".int8.onnx", "safetensors": ".safetensors", "torchexport": ".pt2"}
 ON_CPU = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"  # not as trained
@@ -93,7 +93,7 @@ def main() -> None:
     data.prepare_data()
     data.setup("test")
     wanted = (options.opset, options.image_input, training_config(config))
-    with output_file(out) as part:
+    with whole_file(out) as part:
         if options.format == "int8":
             said = ship_int8(part, task, data, *wanted, options.calibration, options.max_drop)
         else:

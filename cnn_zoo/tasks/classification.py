@@ -161,12 +161,9 @@ class Classification(LightningModule):
         wrong = (~losses.isfinite()).nonzero()
         if len(wrong):
             step = self.global_step - len(losses) + int(wrong[0])
-            checkpoints = self.trainer.checkpoint_callback
-            last = getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
             raise UserError(
                 f"The training loss became {losses[wrong[0]].item()} at step {step} (epoch {self.current_epoch}), so "
-                f"training stopped; {f'the last good checkpoint is {last}' if last else 'no epoch was finished'}; "
-                "try a smaller learning rate or --trainer.gradient_clip_val 1."
+                "training stopped; try a smaller learning rate or --trainer.gradient_clip_val 1."
             )
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -196,6 +193,13 @@ class Classification(LightningModule):
             return optimizer, None
         return optimizer, make_schedule(h.scheduler, optimizer, h.scheduler_args or {}, steps)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._unchecked:  # weights that are nan must not take the place of good ones
+            self._refuse_nan()
+        if not self.trainer.is_last_batch:  # in the middle of an epoch
+            with self.train_scores.sync_context():
+                checkpoint["train_scores"] = {k: v.clone() for k, v in self.train_scores.metric_state.items()}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         shapes = {k: v.shape for k, v in checkpoint["state_dict"].items()}
         if shapes != {k: v.shape for k, v in self.state_dict().items()}:
@@ -206,3 +210,6 @@ class Classification(LightningModule):
                 f"configuration builds {self.hparams.backbone} {self.hparams.backbone_args or ''} for other weights; "
                 "use the config.yaml of the checkpoint's run folder."
             )
+        if self.global_rank == 0:  # it holds the sums over all ranks
+            for name, value in checkpoint.get("train_scores", {}).items():
+                getattr(self.train_scores, name).copy_(value)
