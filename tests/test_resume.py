@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT
 from torchvision.transforms import v2
 
+from cnn_zoo import fit
 from cnn_zoo.callbacks.resume import moved, rewind
 from cnn_zoo.checkpoints import last_checkpoint
 from cnn_zoo.data.batches import Batches
@@ -100,17 +101,17 @@ def test_an_early_stop_stays_one_until_more_patience_is_asked_for(quick_fit):
     assert card["epochs"] == 5
 
 
-def test_a_run_folder_can_be_moved(quick_fit, tmp_path):
+def test_a_run_folder_can_be_moved(quick_fit, command, tmp_path):
     folder, card = quick_fit(*FEW)
     there = tmp_path / "elsewhere" / "version_0"
     there.parent.mkdir()
     folder.rename(there)
-    with pytest.raises(FileNotFoundError):  # quick_fit looks for its own folder
-        quick_fit(*FEW, "--trainer.max_epochs", 3, "--ckpt_path", there / "checkpoints" / "last.ckpt")
+    last = there / "checkpoints" / "last.ckpt"
+    command(fit.main, "--config", there / "config.yaml", "--trainer.max_epochs", 3, "--ckpt_path", last)
     again = json.loads((there / "result.json").read_text())
     assert again["epochs"] == 3 and again["checkpoint"] == str(there / "checkpoints" / "best.ckpt")
     assert again["val_accuracy"] >= card["val_accuracy"]
-    state = torch.load(there / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    state = torch.load(last, weights_only=True)["callbacks"]
     (best,) = (value for key, value in state.items() if key.startswith("ModelCheckpoint"))
     assert float(best["best_model_score"]) == pytest.approx(again["val_accuracy"])
     assert list(best["best_k_models"]) == [again["checkpoint"]]
