@@ -55,7 +55,10 @@ def one_sentence(message: str, options: list[str]) -> str:
         return "{} cannot be made: {}.".format(*unfit[-1])
     if key and expected and value:
         wanted = " or ".join(
-            dict.fromkeys(re.sub(XX, r"\1", e) for e in expected)
+            dict.fromkeys(
+                re.sub(r"<class '(?:.*\.)?(\w+)'>|typing\.Literal\['(\w+)'\]|typing\.Literal", r"\1\2", e)
+                for e in expected
+            )
         )
         return f"{key} must be {wanted}, not {value.group(1).strip()!r}."
     why = re.search(r"Errors:\s+- (.+)", message)  # of several accepted types the first is the one that was meant
