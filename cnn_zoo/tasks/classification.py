@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from cnn_zoo.callbacks.run_folder import run_folder
 from cnn_zoo.create import call, create_model, import_path
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks.mixing import mix, other
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
+from cnn_zoo.tasks.watch import Watch
 
 AUXILIARY = 0.3  # weight of an auxiliary head's loss, https://arxiv.org/abs/1409.4842
 
@@ -61,7 +63,7 @@ class Classification(LightningModule):
         # channels_last is how convolutions are fastest on CPUs and tensor cores
         self.backbone = create_model(backbone, **sizes, **(backbone_args or {})).to(memory_format=torch.channels_last)
         self.train_scores, self.val_scores, self.test_scores = (Scores(num_classes) for _ in range(3))
-        self._unchecked: list[Tensor] = []  # losses not yet looked at: reading one waits for the device
+        self.watch = Watch()
         self.flip_scores = Scores(num_classes)
         if min(mixup, cutmix) < 0:
             raise UserError(f"model.mixup is {mixup} and model.cutmix {cutmix}; they are 0 (off) or more.")
@@ -94,10 +96,7 @@ class Classification(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        share = 1.0
-        if self.hparams.mixup or self.hparams.cutmix:  # drawn for each step anew, whatever was drawn before
-            draw = Random(hash((torch.initial_seed(), self.global_step, self.global_rank)))
-            images, share = mix(images, self.hparams.mixup, self.hparams.cutmix, draw)
+        images, share = self.mixed(images, self.global_step)
 
         def loss_of(logits: Tensor) -> Tensor:
             if share == 1:
@@ -111,8 +110,16 @@ class Classification(LightningModule):
             logits = self.backbone(images)
         loss = loss_of(logits)
         self.train_scores.update(loss, logits, labels)
-        self._unchecked.append(loss.detach())
-        return loss + AUXILIARY * sum(loss_of(a) for a in auxiliary)
+        loss = loss + AUXILIARY * sum(loss_of(a) for a in auxiliary)
+        self.watch.end(loss.detach())
+        return loss
+
+    def mixed(self, images: Tensor, step: int) -> tuple[Tensor, float]:
+        """What the network is given, drawn for each step anew, whatever was drawn before; see `mix`."""
+        if not (self.hparams.mixup or self.hparams.cutmix):
+            return images, 1.0
+        draw = Random(hash((torch.initial_seed(), step, self.global_rank)))
+        return mix(images, self.hparams.mixup, self.hparams.cutmix, draw)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._step(batch, self.val_scores)
@@ -125,6 +132,9 @@ class Classification(LightningModule):
             self.flip_scores.update(self.loss(both, labels), both, labels)
         return logits
 
+    def on_fit_start(self) -> None:
+        self.watch.folder = run_folder(self.trainer)
+
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
 
@@ -135,12 +145,18 @@ class Classification(LightningModule):
         self.test_scores.reset()
         self.flip_scores.reset()
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.watch.start(batch_idx, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         last = self.trainer.is_last_batch
-        if last or len(self._unchecked) >= self.trainer.log_every_n_steps:
-            self._refuse_nan()
+        if last or len(self.watch) >= self.trainer.log_every_n_steps:
+            self.watch.look(self)
         if last:  # not in on_train_epoch_end, which callbacks see earlier than the module
             self._log("train", self.train_scores)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.watch.look(self)  # the good checkpoint before is not replaced by a bad one
 
     def on_validation_epoch_end(self) -> None:
         self._log("val", self.val_scores)
@@ -154,20 +170,6 @@ class Classification(LightningModule):
         values = {f"{stage}/{name}": scores.compute()[name] for name in ("loss", "accuracy")}
         values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis: epochs
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
-
-    def _refuse_nan(self) -> None:
-        losses = torch.stack(self._unchecked)
-        self._unchecked.clear()
-        wrong = (~losses.isfinite()).nonzero()
-        if len(wrong):
-            step = self.global_step - len(losses) + int(wrong[0])
-            checkpoints = self.trainer.checkpoint_callback
-            last = getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
-            raise UserError(
-                f"The training loss became {losses[wrong[0]].item()} at step {step} (epoch {self.current_epoch}), so "
-                f"training stopped; {f'the last good checkpoint is {last}' if last else 'no epoch was finished'}; "
-                "try a smaller learning rate or --trainer.gradient_clip_val 1."
-            )
 
     def configure_optimizers(self) -> dict[str, Any]:
         per_step = self.hparams.scheduler_interval == "step"
