@@ -35,29 +35,6 @@ def test_quickstart_then_the_same_figures_again(tmp_path):
     assert len(list((tmp_path / "quickstart").iterdir())) == 1  # testing leaves no run folder
 
 
-def test_two_processes_count_every_image_once(tmp_path):
-    flags = [
-        "--trainer.devices",
-        "2",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.strategy",
-        "ddp",
-        "--trainer.max_epochs",
-        "2",
-    ]
-    done = python("cnn_zoo.fit", "--config", QUICK, *flags, "--trainer.default_root_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "quickstart").iterdir()
-    card = json.loads((folder / "result.json").read_text())
-    assert sum(map(sum, card["confusion_matrix"])) == 500 and card["devices"] == 2
-
-    checkpoint = folder / "checkpoints" / "best.ckpt"
-    alone = python("cnn_zoo.test", "--config", folder / "config.yaml", "--ckpt_path", checkpoint,
-                   "--trainer.devices", "1", "--trainer.strategy", "auto")  # fmt: skip
-    assert json.loads(alone.stdout.splitlines()[-1])["test_accuracy"] == card["test_accuracy"]
-
-
 @pytest.mark.parametrize("name", ["fit", "test"])
 def test_help_and_print_config(name, capsys, monkeypatch):
     main = {"fit": fit.main, "test": test.main}[name]

@@ -1,6 +1,7 @@
 """Numbers that follow from the configuration and the seed alone, and do not drift."""
 
 import pytest
+import torch
 from conftest import QUICK
 from lightning.pytorch import Callback
 
@@ -74,3 +75,13 @@ def test_no_callback_and_no_logger_changes_the_numbers(losses):
     all_on, ema = losses(*words), losses(*words, *off, "--ema.decay=0.9")
     assert losses(*words, *off, "--trainer.logger=false") == all_on
     assert ema[:-1] == all_on[:-1] and ema[-1] != all_on[-1]  # validation alone sees the averaged weights
+
+
+def test_deterministic_takes_every_piece(losses):
+    pieces = "--model.backbone resnet9 --model.cutmix 1 --model.test_flip true --ema.decay 0.9 --data.batch_size 50 "
+    pieces += " ".join(f"--data.augment.{key} 0.1" for key in ("flip", "rotate", "translate", "brightness", "noise"))
+    words = ["--config", QUICK, *pieces.split(), '--model.backbone_args={"width": 4}', "--data.augment.crop=2"]
+    try:
+        assert losses(*words, "--trainer.deterministic=true") == losses(*words, "--trainer.deterministic=false")
+    finally:
+        torch.use_deterministic_algorithms(False)
