@@ -11,9 +11,6 @@ from conftest import QUICK, ROOT
 
 from cnn_zoo import command as commands
 from cnn_zoo import fit, test
-from cnn_zoo.backbone_file import load_backbone
-from cnn_zoo.callbacks.quality import calibration_sums, expected_error
-from cnn_zoo.data import FashionMNIST, normalize
 
 
 def python(*words, timeout=240):
@@ -36,37 +33,6 @@ def test_quickstart_then_the_same_figures_again(tmp_path):
     again = json.loads(tested.stdout.splitlines()[-1])
     assert again == {key: card[key] for key in ("test_accuracy", "test_loss")}
     assert len(list((tmp_path / "quickstart").iterdir())) == 1  # testing leaves no run folder
-
-
-def test_two_processes_count_every_image_once(tmp_path):
-    flags = [
-        "--trainer.devices",
-        "2",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.strategy",
-        "ddp",
-        "--trainer.max_epochs",
-        "2",
-    ]
-    done = python("cnn_zoo.fit", "--config", QUICK, *flags, "--trainer.default_root_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "quickstart").iterdir()
-    card = json.loads((folder / "result.json").read_text())
-    assert sum(map(sum, card["confusion_matrix"])) == 500 and card["devices"] == 2
-
-    data = FashionMNIST(sample=True)
-    data.setup("test")
-    images, labels = data.sets["test"]
-    model = load_backbone(folder / "checkpoints" / "best.ckpt")
-    with torch.no_grad():
-        logits = model(normalize(images.permute(0, 3, 1, 2), data.mean, data.std))
-    assert card["ece"] == pytest.approx(float(expected_error(calibration_sums(logits, labels, 15))), abs=1e-5)
-
-    checkpoint = folder / "checkpoints" / "best.ckpt"
-    alone = python("cnn_zoo.test", "--config", folder / "config.yaml", "--ckpt_path", checkpoint,
-                   "--trainer.devices", "1", "--trainer.strategy", "auto")  # fmt: skip
-    assert json.loads(alone.stdout.splitlines()[-1])["test_accuracy"] == card["test_accuracy"]
 
 
 @pytest.mark.parametrize("name", ["fit", "test"])
