@@ -54,7 +54,7 @@ class Batches:
                 persistent_workers=num_workers > 0,
                 generator=torch.Generator().manual_seed(
                     seed
-                ),  # else each epoch draws from the global one, which dropout uses
+                ),  # else each epoch draws from the global one
             )
 
     def __len__(self) -> int:
