@@ -11,6 +11,7 @@ from conftest import ready
 from PIL import Image
 
 from cnn_zoo.data import ImageFolder, normalize
+from cnn_zoo.data.batches import worker_errors_said
 from cnn_zoo.data.contact_sheet import read_sheet
 from cnn_zoo.data.images import LARGEST, read_image
 from cnn_zoo.errors import UserError
@@ -62,6 +63,10 @@ def test_what_does_not_fit_into_memory_stays_on_the_disk(pets, monkeypatch, caps
     assert not isinstance(data.sets["train"][0], torch.Tensor) and data.mean == kept.mean
     for (a, one), (b, other) in zip(in_memory, from_disk, strict=True):
         assert torch.equal(a, b) and torch.equal(one, other)
+
+    (pets / "cat" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"^The image .*3\.png cannot be read [^\n]*$"), worker_errors_said():
+        epoch(ImageFolder(str(pets), 32, mean=[0.5] * 3, std=[0.2] * 3, batch_size=8, num_workers=1))
 
 
 def png(width: int, height: int) -> bytes:

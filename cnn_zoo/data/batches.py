@@ -52,9 +52,7 @@ class Batches:
                 batch_sampler=_Indices(self),
                 num_workers=num_workers,
                 persistent_workers=num_workers > 0,
-                generator=torch.Generator().manual_seed(
-                    seed
-                ),  # else each epoch draws from the global one
+                generator=torch.Generator().manual_seed(seed),  # else it draws from the global one, as dropout does
             )
 
     def __len__(self) -> int:
@@ -135,10 +133,17 @@ class PerImage(Dataset):
 
 
 @contextmanager
-def dead_workers_said() -> Iterator[None]:
-    """UserError for a worker that was killed. torch raises wherever the main process is when it learns of it."""
+def worker_errors_said() -> Iterator[None]:
+    """UserError for a worker that was killed, and without the worker's traceback for one that could not go on.
+
+    torch raises wherever the main process is when it learns of it.
+    """
     try:
         yield
+    except UserError as error:
+        if not str(error).startswith("Caught UserError in DataLoader worker"):
+            raise
+        raise UserError(str(error).strip().split("\n")[-1].partition("UserError: ")[2]) from error
     except RuntimeError as error:
         said = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         if not said.startswith("DataLoader worker (pid"):
