@@ -18,14 +18,17 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnn_zoo import callbacks, data
-from cnn_zoo.callbacks.run_folder import Board, SaveConfig
-from cnn_zoo.checkpoints import WholeCheckpoints, last_checkpoint, read_checkpoint, run_of
+from cnn_zoo.callbacks.run_folder import Board, SaveConfig, WholeCheckpoints
+from cnn_zoo.checkpoints import FOLDER, last_checkpoint, read_checkpoint
+from cnn_zoo.command import complaint_in
 from cnn_zoo.errors import UserError
-from cnn_zoo.parser import Parser
+from cnn_zoo.parser import Parser, one_sentence
 from cnn_zoo.tasks import Classification
 
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 BEST = {"monitor": "val/accuracy", "mode": "max"}
 DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  # None: off unless a key is set
     "early_stopping": (EarlyStopping, BEST | {"patience": 20}),
@@ -38,6 +41,8 @@ DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  
     "complexity": (callbacks.Complexity, {}),
     "curves": (callbacks.Curves, {}),
     "pictures": (callbacks.Pictures, {}),
+    "inside": (callbacks.Inside, {}),
+    "quality": (callbacks.Quality, {}),
     "export": (callbacks.Export, {}),
     "result_card": (callbacks.ResultCard, {}),  # last: it gathers what the others found
 }
@@ -53,6 +58,13 @@ class CLI(LightningCLI):
     def __init__(self, training: bool = True) -> None:
         self.training = training
         quiet()
+        try:
+            self.parse_and_build()
+        except (MisconfigurationException, TypeError, ValueError) as error:  # what lightning itself refuses
+            said = one_sentence(str(error), [])
+            raise complaint_in(error) or UserError(f"The configuration cannot be used: {said}") from error
+
+    def parse_and_build(self) -> None:
         super().__init__(
             Classification,
             data.module.ImageData,
@@ -64,7 +76,7 @@ class CLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # hyper-parameters are primitive: the checkpoint needs no help
             trainer_defaults={"default_root_dir": "runs", "max_epochs": 20, "enable_model_summary": False},
-            save_config_callback=SaveConfig if training else None,
+            save_config_callback=SaveConfig if self.training else None,
             save_config_kwargs={"save_to_log_dir": False},  # SaveConfig does
         )
 
@@ -79,14 +91,25 @@ class CLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
+        if "logger" not in self.config.trainer:
+            raise UserError("trainer must be keys with values, such as {max_epochs: 20}.")
+        for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if self.config.trainer[key] is not None and self.config.trainer[key] < 1:
+                raise UserError(f"trainer.{key} is {self.config.trainer[key]}; it must be at least 1.")
+        for key in ("early_stopping", "checkpoint"):
+            monitor = self.config[key] and self.config[key].init_args.monitor
+            if monitor and monitor not in METRICS:
+                raise UserError(f"{key}.monitor is {monitor!r}; there are {', '.join(METRICS)}.")
         if self.config.experiment is None:
             self.config.experiment = experiment_name(self.config.get("config"))
         if self.training and self.config.ckpt_path == "last":
             self.config.ckpt_path = self.newest()
-        checkpoint = self.config.ckpt_path
-        if checkpoint and not Path(checkpoint).is_file():
-            raise UserError(f"There is no checkpoint {checkpoint}; RUN/checkpoints holds best.ckpt and last.ckpt.")
-        self.goes_on_in = run_of(Path(checkpoint)) if self.training and checkpoint else None
+        path = self.config.ckpt_path
+        checkpoint = {} if path is None else read_checkpoint(path)
+        if self.training and path is not None and "optimizer_states" not in checkpoint:
+            raise UserError(f"{path} holds weights alone; training cannot go on from it.")
+        in_run = "resume" in checkpoint and Path(path).parent.name == FOLDER  # else it starts a run of its own
+        self.goes_on_in = Path(path).parent.parent if in_run else None
         if self.config.result_card:
             self.config.result_card.init_args.experiment = self.config.experiment
 
@@ -144,7 +167,7 @@ def keep_memory() -> None:
 
 def load_weights(model: Classification, path: str) -> None:
     """A checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to that epoch."""
-    checkpoint = read_checkpoint(path, model.device)
+    checkpoint = read_checkpoint(path)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cnn_zoo.errors import UserError
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
 @contextmanager
@@ -28,8 +29,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in UNWRITABLE:  # what is read meanwhile, a download say, may fail as well
             raise
-        raise UserError(
-            f"{path} could not be written ({error.strerror}); make room, or write elsewhere, and run again."
-        ) from error
+        raise UserError(f"{path} cannot be written ({error.strerror}); what was there is kept.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists and is kept; --overwrite replaces it.")

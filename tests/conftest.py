@@ -3,15 +3,17 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from cnn_zoo import command as commands
 from cnn_zoo import fit
+from cnn_zoo.cli import CLI
 from cnn_zoo.data.module import ImageData
 
 ROOT = Path(__file__).parent.parent
@@ -47,5 +49,20 @@ def quick_fit(command: Callable[..., None], tmp_path: Path) -> Callable[..., tup
         command(fit.main, "--config", QUICK, "--trainer.max_epochs", 2, *arguments)
         folder = max((tmp_path / "runs" / "quickstart").iterdir(), key=lambda p: int(p.name.rpartition("_")[2]))
         return folder, json.loads((folder / "result.json").read_text())
+
+    return call
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CLI]:
+    """The training of `cnn_zoo.fit` on a sample, without the test, and with callbacks of the test's own."""
+
+    def call(*arguments: Any, callbacks: Sequence[Callback] = ()) -> CLI:
+        words = ["fit", *map(str, arguments), "--data.sample", "true", "--trainer.default_root_dir", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", words)
+        cli = CLI()
+        cli.trainer.callbacks += callbacks
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        return cli
 
     return call

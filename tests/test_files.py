@@ -28,7 +28,7 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, code):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with (
-        pytest.raises(UserError, match=f"file.txt could not be written .{os.strerror(code)}"),
+        pytest.raises(UserError, match=f"file.txt cannot be written .{os.strerror(code)}"),
         whole_file(path) as part,
     ):
         part.write_text("half")
@@ -83,7 +83,7 @@ def test_a_full_disk_costs_no_finished_epoch(name, after, kept, quick_fit, tmp_p
     err = capsys.readouterr().err
     assert exit.value.code == 2 and "Traceback" not in err
     (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert f"{name} could not be written (No space left on device)" in said
+    assert f"{name} cannot be written (No space left on device)" in said
     assert list(tmp_path.rglob(".*.part*")) == []
     steps = [torch.load(path, weights_only=True)["global_step"] for path in tmp_path.rglob("last.ckpt")]
     assert steps == ([] if kept is None else [kept])
@@ -107,6 +107,6 @@ def test_a_full_disk_under_tensorboard(quick_fit, capsys, monkeypatch):
         quick_fit(*FEW, "--export", "null", "--trainer.max_epochs", 4)
     err = capsys.readouterr().err
     assert exit.value.code == 2 and "Traceback" not in err and "go on with: " in err
-    assert "could not be written (No space left on device)" in err.splitlines()[-1]
+    assert "cannot be written (No space left on device)" in err.splitlines()[-1]
     _, card = quick_fit(*FEW, "--export", "null", "--trainer.max_epochs", 4, "--ckpt_path", "last")
     assert card["epochs"] == 4

@@ -1,13 +1,18 @@
-"""Where a run's files go, and the two of them that lightning writes."""
+"""Where a run's files go, and those of them that lightning writes."""
 
+import io
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
+from cnn_zoo.checkpoints import read_checkpoint
 from cnn_zoo.files import whole_file
 
 
@@ -39,3 +44,18 @@ class Board(TensorBoardLogger):
         if not path.exists():
             with whole_file(path) as part:
                 save_hparams_to_yaml(part, self.hparams)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How the trainer writes and reads checkpoints."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()  # torch's own file writer reports a full disk as a bug of its own
+        torch.save(checkpoint, content)
+        with whole_file(Path(path)) as part:
+            part.write_bytes(content.getbuffer())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(path, map_location)

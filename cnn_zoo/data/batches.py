@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from cnn_zoo.errors import UserError
 
 
 class Batches:
@@ -49,7 +52,7 @@ class Batches:
                 batch_sampler=_Indices(self),
                 num_workers=num_workers,
                 persistent_workers=num_workers > 0,
-                generator=torch.Generator().manual_seed(seed),  # else each epoch draws from the one of dropout
+                generator=torch.Generator().manual_seed(seed),  # else it draws from the global one, as dropout does
             )
 
     def __len__(self) -> int:
@@ -62,6 +65,15 @@ class Batches:
         fetched = self.workers or (self.fetch(i, epoch) for i in islice(self.indices(epoch), done, None))
         for k, (images, labels) in enumerate(fetched, done):
             yield images, labels, self.draw(epoch, k)
+
+    def batch(self, epoch: int, k: int) -> tuple[Tensor, Tensor, int]:
+        """Batch k of an epoch once more, in this process."""
+        (indices,) = islice(self.indices(epoch), k, k + 1)
+        draw = self.draw(epoch, k)
+        if self.workers:
+            items = [self.workers.dataset[i, draw + i] for i in indices.tolist()]
+            return *self.workers.collate_fn(items), draw
+        return *self.fetch(indices, epoch), draw
 
     def fetch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         batch = (x.index_select(0, indices) for x in (self.images, self.labels))
@@ -118,3 +130,25 @@ class PerImage(Dataset):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draw)
             return self.transform(self.images[i].permute(2, 0, 1)), self.labels[i]
+
+
+@contextmanager
+def worker_errors_said() -> Iterator[None]:
+    """UserError for a worker that was killed, and without the worker's traceback for one that could not go on.
+
+    torch raises wherever the main process is when it learns of it.
+    """
+    try:
+        yield
+    except UserError as error:
+        if not str(error).startswith("Caught UserError in DataLoader worker"):
+            raise
+        raise UserError(str(error).strip().split("\n")[-1].partition("UserError: ")[2]) from error
+    except RuntimeError as error:
+        said = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+        if not said.startswith("DataLoader worker (pid"):
+            raise
+        raise UserError(
+            f"{said}, so training stopped; if memory ran out, try fewer --data.num_workers (0 transforms the images in "
+            "the main process)."
+        ) from error

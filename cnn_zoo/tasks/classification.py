@@ -1,5 +1,6 @@
 """Image classification: one network, one label an image."""
 
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.tasks.mixing import mix, other
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
+from cnn_zoo.tasks.watch import Watch
 
 AUXILIARY = 0.3  # weight of an auxiliary head's loss, https://arxiv.org/abs/1409.4842
 
@@ -61,7 +63,7 @@ class Classification(LightningModule):
         # channels_last is how convolutions are fastest on CPUs and tensor cores
         self.backbone = create_model(backbone, **sizes, **(backbone_args or {})).to(memory_format=torch.channels_last)
         self.train_scores, self.val_scores, self.test_scores = (Scores(num_classes) for _ in range(3))
-        self._unchecked: list[Tensor] = []  # losses not yet looked at: reading one waits for the device
+        self.watch = Watch()
         self.flip_scores = Scores(num_classes)
         if min(mixup, cutmix) < 0:
             raise UserError(f"model.mixup is {mixup} and model.cutmix {cutmix}; they are 0 (off) or more.")
@@ -94,10 +96,7 @@ class Classification(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        share = 1.0
-        if self.hparams.mixup or self.hparams.cutmix:  # drawn for each step anew, whatever was drawn before
-            draw = Random(hash((torch.initial_seed(), self.global_step, self.global_rank)))
-            images, share = mix(images, self.hparams.mixup, self.hparams.cutmix, draw)
+        images, share = self.mixed(images, self.global_step)
 
         def loss_of(logits: Tensor) -> Tensor:
             if share == 1:
@@ -111,8 +110,16 @@ class Classification(LightningModule):
             logits = self.backbone(images)
         loss = loss_of(logits)
         self.train_scores.update(loss, logits, labels)
-        self._unchecked.append(loss.detach())
-        return loss + AUXILIARY * sum(loss_of(a) for a in auxiliary)
+        loss = loss + AUXILIARY * sum(loss_of(a) for a in auxiliary)
+        self.watch.end(loss.detach())
+        return loss
+
+    def mixed(self, images: Tensor, step: int) -> tuple[Tensor, float]:
+        """What the network is given, drawn for each step anew, whatever was drawn before; see `mix`."""
+        if not (self.hparams.mixup or self.hparams.cutmix):
+            return images, 1.0
+        draw = Random(hash((torch.initial_seed(), step, self.global_rank)))
+        return mix(images, self.hparams.mixup, self.hparams.cutmix, draw)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._step(batch, self.val_scores)
@@ -125,6 +132,9 @@ class Classification(LightningModule):
             self.flip_scores.update(self.loss(both, labels), both, labels)
         return logits
 
+    def on_fit_start(self) -> None:
+        self.watch.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
 
@@ -135,10 +145,13 @@ class Classification(LightningModule):
         self.test_scores.reset()
         self.flip_scores.reset()
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.watch.start(batch_idx, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         last = self.trainer.is_last_batch
-        if last or len(self._unchecked) >= self.trainer.log_every_n_steps:
-            self._refuse_nan()
+        if last or len(self.watch) >= self.trainer.log_every_n_steps:
+            self.watch.look(self)
         if last:  # not in on_train_epoch_end, which callbacks see earlier than the module
             self._log("train", self.train_scores)
 
@@ -154,17 +167,6 @@ class Classification(LightningModule):
         values = {f"{stage}/{name}": scores.compute()[name] for name in ("loss", "accuracy")}
         values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis: epochs
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
-
-    def _refuse_nan(self) -> None:
-        losses = torch.stack(self._unchecked)
-        self._unchecked.clear()
-        wrong = (~losses.isfinite()).nonzero()
-        if len(wrong):
-            step = self.global_step - len(losses) + int(wrong[0])
-            raise UserError(
-                f"The training loss became {losses[wrong[0]].item()} at step {step} (epoch {self.current_epoch}), so "
-                "training stopped; try a smaller learning rate or --trainer.gradient_clip_val 1."
-            )
 
     def configure_optimizers(self) -> dict[str, Any]:
         per_step = self.hparams.scheduler_interval == "step"
@@ -194,8 +196,7 @@ class Classification(LightningModule):
         return optimizer, make_schedule(h.scheduler, optimizer, h.scheduler_args or {}, steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._unchecked:  # weights that are nan must not take the place of good ones
-            self._refuse_nan()
+        self.watch.look(self)  # weights that are nan must not take the place of good ones
         if not self.trainer.is_last_batch:  # in the middle of an epoch
             with self.train_scores.sync_context():
                 checkpoint["train_scores"] = {k: v.clone() for k, v in self.train_scores.metric_state.items()}

@@ -1,0 +1,87 @@
+"""Numbers that follow from the configuration and the seed alone, and do not drift."""
+
+import pytest
+import torch
+from conftest import QUICK
+from lightning.pytorch import Callback
+
+from cnn_zoo.cli import DEFAULT_CALLBACKS
+
+TRAINING = "--trainer.max_epochs 2 --trainer.limit_train_batches 4 --trainer.log_every_n_steps 1"
+GOLDEN = {  # every step's loss, then that of validation
+    "MNIST": (
+        "--model.backbone lenet5 --model.optimizer_args.lr 0.004 --model.scheduler torch.optim.lr_scheduler.OneCycleLR "
+        "--model.scheduler_args.max_lr 0.004 --data.batch_size 64",
+        [2.29930, 2.29875, 2.23956, 2.19266, 2.08038, 2.00633, 1.98106, 1.86956, 1.89064],
+    ),
+    "FashionMNIST": (
+        "--model.backbone simple_cnn --model.label_smoothing 0.1 --model.scheduler cnn_zoo.tasks.warmup_cosine "
+        "--model.scheduler_args.warmup 0.25 --model.optimizer torch.optim.SGD --model.optimizer_args.lr 0.002 "
+        "--data.batch_size 64 --data.augment.rotate 10 --data.augment.brightness 0.2",
+        [2.55553, 2.61142, 2.44416, 2.37509, 2.43066, 2.28957, 2.37896, 2.20478, 2.18501],
+    ),
+    "CIFAR10": (
+        "--model.backbone resnet9 --model.backbone_args.width 8 --model.cutmix 1 --model.optimizer torch.optim.SGD "
+        "--model.optimizer_args.lr 0.01 --model.optimizer_args.momentum 0.9 --data.batch_size 64 "
+        "--model.scheduler torch.optim.lr_scheduler.CosineAnnealingLR --model.scheduler_interval epoch "
+        "--data.augment.crop 4 --data.augment.padding reflect --data.augment.flip alternate --data.augment.cutout 8",
+        [2.34433, 2.29837, 2.32014, 2.38486, 2.38631, 2.34655, 2.35099, 2.32078, 2.30935],
+    ),
+}
+
+
+class Losses(Callback):
+    def __init__(self):
+        self.values = []
+
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+        self.values.append(outputs["loss"].item())
+
+
+@pytest.fixture
+def losses(train):
+    """Of every training step, and of the last validation."""
+
+    def call(*words):
+        callback = Losses()
+        trainer = train(*words, *TRAINING.split(), callbacks=[callback]).trainer
+        return [*callback.values, *(v.item() for k, v in trainer.callback_metrics.items() if k == "val/loss")]
+
+    return call
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_losses_do_not_drift(name, losses):
+    words, expected = GOLDEN[name]
+    assert losses(f"--data=cnn_zoo.data.{name}", *words.split()) == pytest.approx(expected, rel=1e-3)
+
+
+# dropout draws from torch's global generator, so whatever else draws from it shows
+DROPOUT = "--model.backbone simple_cnn --model.backbone_args null --model.mixup 0.4 --data.batch_size 100"
+CROPS = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"size": 28, "padding": 4}}]'
+
+
+def test_the_seed_alone_decides_whatever_the_workers(losses):
+    words = ["--config", QUICK, *DROPOUT.split()]
+    crops = [losses(*words, f"--data.transforms={CROPS}", f"--data.num_workers={n}") for n in (0, 1, 4)]
+    assert crops[0] == crops[1] == crops[2]
+    plain, again, other = (losses(*words, "--seed_everything", seed) for seed in (0, 0, 1))
+    assert plain == again and not set(plain) & set(other)
+
+
+def test_no_callback_and_no_logger_changes_the_numbers(losses):
+    words = ["--config", QUICK, *DROPOUT.split()]
+    off = [f"--{key}=null" for key in DEFAULT_CALLBACKS]
+    all_on, ema = losses(*words), losses(*words, *off, "--ema.decay=0.9")
+    assert losses(*words, *off, "--trainer.logger=false") == all_on
+    assert ema[:-1] == all_on[:-1] and ema[-1] != all_on[-1]  # validation alone sees the averaged weights
+
+
+def test_deterministic_takes_every_piece(losses):
+    pieces = "--model.backbone resnet9 --model.cutmix 1 --model.test_flip true --ema.decay 0.9 --data.batch_size 50 "
+    pieces += " ".join(f"--data.augment.{key} 0.1" for key in ("flip", "rotate", "translate", "brightness", "noise"))
+    words = ["--config", QUICK, *pieces.split(), '--model.backbone_args={"width": 4}', "--data.augment.crop=2"]
+    try:
+        assert losses(*words, "--trainer.deterministic=true") == losses(*words, "--trainer.deterministic=false")
+    finally:
+        torch.use_deterministic_algorithms(False)
