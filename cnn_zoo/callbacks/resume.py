@@ -60,7 +60,7 @@ class Resume(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         stopped = isinstance(exception, SIGTERMException)
         try:
-            if stopped and trainer.world_size == 1:
+            if stopped and trainer.world_size == 1 and trainer.training:  # weights are swapped in a validation
                 self._save(trainer)
         finally:
             why = self._signal or signal.SIGTERM  # the trainer's own handler saw it before ours were there
@@ -94,8 +94,8 @@ class Resume(Callback):
             for again in (signal.SIGINT, signal.SIGTERM):  # the second one is in earnest
                 signal.signal(again, signal.default_int_handler)
             self._signal = signal.Signals(signum)
-            if trainer.world_size == 1:
-                trainer._signal_connector.received_sigterm = True  # which the loop looks at after each step
+            if trainer.training:  # a validation would break off; afterwards its result is part of what is kept
+                self._end(trainer)
 
         if threading.current_thread() is threading.main_thread() and not SLURMEnvironment.detect():
             for signum in (signal.SIGINT, signal.SIGTERM):  # the trainer puts the handlers back that it found
@@ -103,6 +103,15 @@ class Resume(Callback):
         if self._state is not None:
             self._restore(trainer, pl_module, self._state)
             self._state = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._signal is not None:
+            self._end(trainer)
+
+    @staticmethod
+    def _end(trainer: Trainer) -> None:
+        if trainer.world_size == 1:
+            trainer._signal_connector.received_sigterm = True  # which the loop looks at after each step
 
     # What it holds
 
