@@ -41,6 +41,7 @@ class Resume(Callback):
         self._step: int | None = None  # of the checkpoint that this process wrote
         self._saving = False
         self._signal: signal.Signals | None = None  # that asked for an end
+        self._asked = False  # before a validation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = run_folder(trainer)
@@ -94,8 +95,8 @@ class Resume(Callback):
             for again in (signal.SIGINT, signal.SIGTERM):  # the second one is in earnest
                 signal.signal(again, signal.default_int_handler)
             self._signal = signal.Signals(signum)
-            if trainer.training:  # a validation would break off; afterwards its result is part of what is kept
-                self._end(trainer)
+            if trainer.world_size == 1 and trainer.training:
+                trainer._signal_connector.received_sigterm = True  # which the loop looks at after each step
 
         if threading.current_thread() is threading.main_thread() and not SLURMEnvironment.detect():
             for signum in (signal.SIGINT, signal.SIGTERM):  # the trainer puts the handlers back that it found
@@ -104,14 +105,13 @@ class Resume(Callback):
             self._restore(trainer, pl_module, self._state)
             self._state = None
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._signal is not None:
-            self._end(trainer)
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._asked = trainer.received_sigterm
+        trainer._signal_connector.received_sigterm = False  # lightning would break off the validation
 
-    @staticmethod
-    def _end(trainer: Trainer) -> None:
-        if trainer.world_size == 1:
-            trainer._signal_connector.received_sigterm = True  # which the loop looks at after each step
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        asked = self._asked or (self._signal is not None and trainer.world_size == 1)
+        trainer._signal_connector.received_sigterm = asked
 
     # What it holds
 
