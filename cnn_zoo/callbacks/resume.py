@@ -41,6 +41,7 @@ class Resume(Callback):
         self._step: int | None = None  # of the checkpoint that this process wrote
         self._saving = False
         self._signal: signal.Signals | None = None  # that asked for an end
+        self._asked = False  # before a validation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = run_folder(trainer)
@@ -60,7 +61,7 @@ class Resume(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         stopped = isinstance(exception, SIGTERMException)
         try:
-            if stopped and trainer.world_size == 1:
+            if stopped and trainer.world_size == 1 and trainer.training:  # weights are swapped in a validation
                 self._save(trainer)
         finally:
             why = self._signal or signal.SIGTERM  # the trainer's own handler saw it before ours were there
@@ -94,7 +95,7 @@ class Resume(Callback):
             for again in (signal.SIGINT, signal.SIGTERM):  # the second one is in earnest
                 signal.signal(again, signal.default_int_handler)
             self._signal = signal.Signals(signum)
-            if trainer.world_size == 1:
+            if trainer.world_size == 1 and trainer.training:
                 trainer._signal_connector.received_sigterm = True  # which the loop looks at after each step
 
         if threading.current_thread() is threading.main_thread() and not SLURMEnvironment.detect():
@@ -103,6 +104,14 @@ class Resume(Callback):
         if self._state is not None:
             self._restore(trainer, pl_module, self._state)
             self._state = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._asked = trainer.received_sigterm
+        trainer._signal_connector.received_sigterm = False  # lightning would break off the validation
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        asked = self._asked or (self._signal is not None and trainer.world_size == 1)
+        trainer._signal_connector.received_sigterm = asked
 
     # What it holds
 

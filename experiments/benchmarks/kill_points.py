@@ -161,7 +161,7 @@ def main(points: int = 24, seed: int = 0) -> int:
         references, batches = {}, {}
         print(f"{'recipe':12} {'signal':8} {'at batch':>12} {'status':>10}  outcome")
         for point in range(points):
-            name, signum = list(RECIPES)[point % 3], SIGNALS[(point + point // 3) % 3]
+            name, signum = list(RECIPES)[point % len(RECIPES)], SIGNALS[(point + point // 3) % 3]
             config = Path(folder) / f"{name}.yaml"
             if name not in references:
                 recipe = RECIPES[name]
