@@ -2,13 +2,12 @@
 
 import ctypes
 import logging
-import pickle
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     Callback,
@@ -17,26 +16,33 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnn_zoo import callbacks, data
+from cnn_zoo.callbacks.run_folder import Board, SaveConfig, WholeCheckpoints
+from cnn_zoo.checkpoints import FOLDER, last_checkpoint, read_checkpoint
+from cnn_zoo.command import complaint_in
 from cnn_zoo.errors import UserError
-from cnn_zoo.parser import Parser
+from cnn_zoo.parser import Parser, one_sentence
 from cnn_zoo.tasks import Classification
 
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 BEST = {"monitor": "val/accuracy", "mode": "max"}
 DEFAULT_CALLBACKS: dict[str, tuple[type[Callback], dict[str, Any] | None]] = {  # None: off unless a key is set
     "early_stopping": (EarlyStopping, BEST | {"patience": 20}),
     "checkpoint": (
         ModelCheckpoint,
-        BEST | {"filename": "best", "save_last": True, "enable_version_counter": False},
+        BEST | {"filename": "best", "enable_version_counter": False},
     ),
     "learning_rate_monitor": (LearningRateMonitor, {}),
     "ema": (EMAWeightAveraging, None),
     "complexity": (callbacks.Complexity, {}),
     "curves": (callbacks.Curves, {}),
     "pictures": (callbacks.Pictures, {}),
+    "inside": (callbacks.Inside, {}),
+    "quality": (callbacks.Quality, {}),
     "export": (callbacks.Export, {}),
     "result_card": (callbacks.ResultCard, {}),  # last: it gathers what the others found
 }
@@ -52,6 +58,13 @@ class CLI(LightningCLI):
     def __init__(self, training: bool = True) -> None:
         self.training = training
         quiet()
+        try:
+            self.parse_and_build()
+        except (MisconfigurationException, TypeError, ValueError) as error:  # what lightning itself refuses
+            said = one_sentence(str(error), [])
+            raise complaint_in(error) or UserError(f"The configuration cannot be used: {said}") from error
+
+    def parse_and_build(self) -> None:
         super().__init__(
             Classification,
             data.module.ImageData,
@@ -63,13 +76,13 @@ class CLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # hyper-parameters are primitive: the checkpoint needs no help
             trainer_defaults={"default_root_dir": "runs", "max_epochs": 20, "enable_model_summary": False},
-            save_config_callback=SaveConfigCallback if training else None,
-            save_config_kwargs={"overwrite": True},  # a resumed run keeps its folder
+            save_config_callback=SaveConfig if self.training else None,
+            save_config_kwargs={"save_to_log_dir": False},  # SaveConfig does
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--experiment", type=str | None, help="name of the run (default: the path of the YAML)")
-        parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to go on from (fit) or to test")
+        parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to test or to go on from (`last`)")
         for key, (cls, defaults) in DEFAULT_CALLBACKS.items():
             path = f"{cls.__module__}.{cls.__qualname__}"
             default = None if defaults is None else {"class_path": path, "init_args": defaults}
@@ -78,13 +91,36 @@ class CLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        checkpoint = self.config.ckpt_path
-        if checkpoint and not Path(checkpoint).is_file():
-            raise UserError(f"There is no checkpoint {checkpoint}; RUN/checkpoints holds best.ckpt and last.ckpt.")
+        if "logger" not in self.config.trainer:
+            raise UserError("trainer must be keys with values, such as {max_epochs: 20}.")
+        for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if self.config.trainer[key] is not None and self.config.trainer[key] < 1:
+                raise UserError(f"trainer.{key} is {self.config.trainer[key]}; it must be at least 1.")
+        for key in ("early_stopping", "checkpoint"):
+            monitor = self.config[key] and self.config[key].init_args.monitor
+            if monitor and monitor not in METRICS:
+                raise UserError(f"{key}.monitor is {monitor!r}; there are {', '.join(METRICS)}.")
         if self.config.experiment is None:
             self.config.experiment = experiment_name(self.config.get("config"))
+        if self.training and self.config.ckpt_path == "last":
+            self.config.ckpt_path = self.newest()
+        path = self.config.ckpt_path
+        checkpoint = {} if path is None else read_checkpoint(path)
+        if self.training and path is not None and "optimizer_states" not in checkpoint:
+            raise UserError(f"{path} holds weights alone; training cannot go on from it.")
+        in_run = "resume" in checkpoint and Path(path).parent.name == FOLDER  # else it starts a run of its own
+        self.goes_on_in = Path(path).parent.parent if in_run else None
         if self.config.result_card:
             self.config.result_card.init_args.experiment = self.config.experiment
+
+    def newest(self) -> str | None:
+        """The last checkpoint of this experiment's newest run; none: a job that is requeued need not know its turn."""
+        if self.config.trainer.logger not in (None, True):
+            raise UserError("--ckpt_path last looks in the default logger's folders; name the file of the checkpoint.")
+        experiment = Path(self.config.trainer.default_root_dir) / self.config.experiment
+        found = last_checkpoint(experiment)
+        rank_zero_only(print)(f"Going on from {found}" if found else f"No run in {experiment} to go on with: a new one")
+        return found and str(found)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """With the default logger and the callbacks; those that need validation are left out where there is none."""
@@ -96,14 +132,19 @@ class CLI(LightningCLI):
             chosen.pop("early_stopping", None)
             if "checkpoint" in chosen:
                 chosen["checkpoint"].monitor = None
+        if "checkpoint" in chosen:
+            chosen["checkpoint"].save_last = False  # Resume does, and more of it; configurations of old runs ask for it
+            chosen = {"resume": callbacks.Resume()} | chosen
         if config["logger"] in (None, True):
-            root = config["default_root_dir"]
-            config["logger"] = TensorBoardLogger(root, self.config.experiment, default_hp_metric=False)
+            folder = self.goes_on_in
+            name = (folder.parent, "", folder.name) if folder else (config["default_root_dir"], self.config.experiment)
+            config["logger"] = Board(*name, default_hp_metric=False)
         if not config["logger"]:
             chosen.pop("learning_rate_monitor", None)
         if config["enable_progress_bar"] is not False:
             chosen["progress"] = callbacks.Progress()
         config["enable_checkpointing"] = "checkpoint" in chosen
+        config["plugins"] = [*(config["plugins"] or []), WholeCheckpoints()]
         return self._instantiate_trainer(config, list(chosen.values()))
 
 
@@ -126,16 +167,20 @@ def keep_memory() -> None:
 
 def load_weights(model: Classification, path: str) -> None:
     """A checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to that epoch."""
-    try:
-        checkpoint = torch.load(path, map_location=model.device, weights_only=True)
-        model.on_load_checkpoint(checkpoint)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is not a checkpoint of this package, or damaged; nothing of it was run.") from error
+    checkpoint = read_checkpoint(path)
+    model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
 
 
 def quiet() -> None:
     """Without what lightning says of itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in ("isinstance.treespec, LeafSpec", "The number of training batches"):
+    for noise in (
+        "isinstance.treespec, LeafSpec",
+        "The number of training batches",
+        "You're resuming from a checkpoint that ended before the epoch ended",  # data.Batches goes on where it was
+        "Checkpoint directory .* exists and is not empty",
+    ):
         warnings.filterwarnings("ignore", f".*{noise}")
+    # TensorBoard's writing thread fails on a full disk; its error is raised again in ours, which says so
+    threading.excepthook = lambda failed: None if failed.exc_type is OSError else threading.__excepthook__(failed)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.files import UNWRITABLE
 
 
 class Arguments(argparse.ArgumentParser):
@@ -21,14 +22,27 @@ def positive(word: str) -> int:
     return int(word)
 
 
+def complaint_in(error: BaseException | None) -> UserError | None:
+    """The UserError that an error came of: jsonargparse wraps what a class refuses."""
+    while error and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def run(command: Callable[[], None]) -> None:
-    """A command's main: what its user can mend is said in one sentence, with exit status 2."""
+    """A command's main: what its user can mend is said in one sentence, with exit status 2; Ctrl-C has 130."""
     try:
         command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # lightning makes a failure of it
+            sys.exit(130)
+        raise
     except Exception as error:
-        complaint: BaseException | None = error
-        while complaint and not isinstance(complaint, UserError):  # jsonargparse wraps what a class refuses
-            complaint = complaint.__cause__ or complaint.__context__
+        complaint = complaint_in(error)
+        if complaint is None and isinstance(error, OSError) and error.errno in UNWRITABLE:
+            complaint = UserError(f"{error.filename or 'A file'} cannot be written ({error.strerror}); make room.")
         if complaint is None:
             raise
         sys.stderr.write(f"error: {complaint}\n")

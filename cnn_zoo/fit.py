@@ -5,15 +5,15 @@ python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] 
 
 from cnn_zoo.cli import CLI, keep_memory, load_weights
 from cnn_zoo.command import run
-from cnn_zoo.data.batches import dead_workers_said
+from cnn_zoo.data.batches import worker_errors_said
 
 
 def main() -> None:
     keep_memory()
     cli = CLI()
     trainer, model = cli.trainer, cli.model
-    with dead_workers_said():
-        trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path)
+    with worker_errors_said():
+        trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
     if trainer.early_stopping_callback and trainer.early_stopping_callback.stopping_reason_message:
         print(trainer.early_stopping_callback.stopping_reason_message)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")

@@ -37,17 +37,32 @@ def one_sentence(message: str, options: list[str]) -> str:
         option = unrecognized.group(1) if unrecognized else "--" + ".".join(of_group.groups())
         return f"There is no key {option[2:]!r};{near_miss(option, options)} --help lists the keys."
 
+    tag = re.search(r"a constructor for the tag '([^']+)'", message)
+    if tag:
+        return f"A configuration is plain YAML; the tag {tag.group(1)!r} is refused, and nothing of it was run."
+
     key = ".".join(re.findall(r'[Kk]ey "([^"]+)"', message))
-    expected = [e for e in re.findall(r"Expected a (.+?)(?:\. Got value|$)", message, re.MULTILINE) if "None" not in e]
+    errors = re.findall(r"Expected a (.+?)(?:\. Got value|$)", message, re.MULTILINE)
+    expected = [e for e in errors if "None" not in e and "not accessible" not in e]
     value = re.search(r"(?:Got|Given) value: (.*)", message)
     if key and value and "dot import path" in message:
         return f"{key} must be a class by its import path (package.module.Class) or null, not {value.group(1)!r}."
+    base = re.search(r"not correspond to a subclass of (\w+)", message)
+    if key and value and base:
+        return f"{key} must be a kind of {base.group(1)} by its import path or null, not {value.group(1)!r}."
+    unfit = re.findall(r"Problem with given class_path '([^']+)':\s+(?!Parser key)(\S.*)", message)
+    if unfit:
+        return "{} cannot be made: {}.".format(*unfit[-1])
     if key and expected and value:
         wanted = " or ".join(
-            dict.fromkeys(re.sub(r"<class '(?:.*\.)?(\w+)'>|typing\.Literal", r"\1", e) for e in expected)
+            dict.fromkeys(
+                re.sub(r"<class '(?:.*\.)?(\w+)'>|typing\.Literal\['(\w+)'\]|typing\.Literal", r"\1\2", e)
+                for e in expected
+            )
         )
         return f"{key} must be {wanted}, not {value.group(1).strip()!r}."
-    return " ".join(message.split())
+    why = re.search(r"Errors:\s+- (.+)", message)  # of several accepted types the first is the one that was meant
+    return why.group(1) if why else " ".join(message.split())
 
 
 def near_miss(word: str, words: list[str]) -> str:

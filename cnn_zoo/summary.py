@@ -3,13 +3,14 @@
 python -m cnn_zoo.summary NAME [NAME …] [--num_classes 10] [--in_channels 3] [--image_size 32] [--width 0.5 …]
     [--sort macs] [--csv FILE] [--picture FILE] [--markdown]
 
-NAME is a name of the zoo, an import path, a pattern such as 'resnet*', or `all`. Any other --argument goes to the
-networks.
+NAME is a name of the zoo, an import path, a pattern such as 'resnet*', `all`, or a checkpoint of a run (FILE.ckpt),
+which brings its own sizes and arguments. Any other --argument goes to the networks.
 """
 
 import csv
 import math
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,17 +24,23 @@ from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.compare import COLUMNS, compare, draw, layers, markdown
 from cnn_zoo.analysis.complexity import counters
 from cnn_zoo.analysis.layers import Row, totals
+from cnn_zoo.backbone_file import read_backbone
 from cnn_zoo.command import Arguments, positive, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
 
+SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}  # of images in pixels
+
 
 def make_parser() -> Arguments:
     parser = Arguments("python -m cnn_zoo.summary", description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="network, import path, pattern ('resnet*') or all")
-    parser.add_argument("--num_classes", type=positive, default=10)
-    parser.add_argument("--in_channels", type=positive, default=3)
-    parser.add_argument("--image_size", type=positive, default=32, help="pixels")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="network, import path, pattern ('resnet*'), all or a FILE.ckpt"
+    )
+    for size, default in SIZES.items():
+        parser.add_argument(
+            f"--{size}", type=positive, default=SUPPRESS, help=f"default: {default}, or the checkpoint's"
+        )
     parser.add_argument("--sort", choices=COLUMNS, help="of a comparison: the column, smallest first")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the table, in full, also as a file")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="parameters against MACs (.png, .svg, .pdf)")
@@ -70,6 +77,21 @@ def expand(names: list[str]) -> list[str]:
             raise UserError(f"No network of the zoo matches {name!r}; there are {', '.join(list_models())}.")
         found |= dict.fromkeys(matches)
     return list(found)
+
+
+def build(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, arguments) for create_model; what was given goes before what a checkpoint says."""
+    if not name.endswith(".ckpt"):
+        return name, SIZES | given
+    facts = read_backbone(name)[0]
+    if "." in facts["backbone"]:
+        raise UserError(f"{name} is of {facts['backbone']}, which is not in the zoo; give that and its sizes by hand.")
+    return facts["backbone"], {size: facts[size] for size in SIZES} | (facts.get("backbone_args") or {}) | given
+
+
+def title(arguments: dict[str, Any]) -> str:
+    size = arguments["image_size"]
+    return f"{arguments['in_channels']} x {size} x {size} image, {arguments['num_classes']} classes"
 
 
 def show(value: Any) -> str:
@@ -145,19 +167,22 @@ def main() -> None:
     parser = make_parser()
     words, arguments = split(sys.argv[1:], list(parser._option_string_actions))
     options = parser.parse_args(words)
-    names, size = expand(options.names), options.image_size
-    arguments |= {"num_classes": options.num_classes, "in_channels": options.in_channels, "image_size": size}
-    title = f"{options.in_channels} x {size} x {size} image, {options.num_classes} classes"
-    networks = compare(names, options.sort, **arguments)
-    if options.markdown or len(names) > 1:
-        rows, table, said = networks, comparison_table(title, networks), ""
+    arguments |= {size: value for size, value in vars(options).items() if size in SIZES}
+    names = expand(options.names)
+    chosen = [build(name, arguments) for name in names]
+    networks = compare(chosen, options.sort)
+    heading = " or ".join(dict.fromkeys(title(of_one) for _, of_one in chosen))
+    if options.markdown or len(chosen) > 1:
+        rows, table, said = networks, comparison_table(heading, networks), ""
     else:
-        rows, table, said = one_network(names[0], f"{names[0]}: {title}", **arguments)
+        ((name, of_one),) = chosen
+        label = name if name == names[0] else f"{name} of {names[0]}"
+        rows, table, said = one_network(name, f"{label}: {heading}", **of_one)
     try:
         if options.csv:
             write_csv(options.csv, rows)
         if options.picture:
-            draw(options.picture, networks, title)
+            draw(options.picture, networks, heading)
     except (OSError, ValueError) as error:
         raise UserError(f"The file cannot be written: {error}") from error
     if options.markdown:

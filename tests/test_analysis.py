@@ -8,7 +8,7 @@ from torch import nn
 
 from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.complexity import count_macs, count_params, counters, fvcore_macs
-from cnn_zoo.analysis.fold import fold
+from cnn_zoo.analysis.fold import fold, foldable
 from cnn_zoo.analysis.labels import overlap, place
 from cnn_zoo.analysis.layers import layer_table, totals
 from cnn_zoo.analysis.receptive_field import gradient_receptive_field
@@ -132,18 +132,85 @@ def test_layer_table_agrees_with_torchs_counter(name):
     assert (found["macs"], found["parameters"]) == (macs, count_params(model))
 
 
+def norms(model):
+    return [name for name, m in model.named_modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+def worked_in(model):
+    """With batch norms as after training: statistics, gamma and beta other than 0 and 1; in double precision, since
+    an untrained deep network makes rounding errors large."""
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            for values, low, high in ((m.running_mean, -0.5, 0.5), (m.running_var, 0.5, 2), (m.weight, 0.5, 1.5),
+                                      (m.bias, -0.5, 0.5)):  # fmt: skip
+                nn.init.uniform_(values, low, high)
+    return model.double().eval()
+
+
+def assert_same(model, folded, images):
+    with torch.no_grad():
+        expected, found = model(images), folded(images)
+    assert (expected - found).abs().max() <= 1e-5 * expected.abs().max()
+
+
+STAY = {"densenet121": 62, "densenet161": 82, "densenet169": 86, "densenet201": 102, "densenet40_k12": 39,
+        "densenet_bc100_k12": 51}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", list_models())
 def test_folding_keeps_the_outputs(name):
+    """All norms but those that DenseNet has before its ReLUs, behind a concatenation."""
     torch.manual_seed(0)
-    model = create_model(name, num_classes=10, in_channels=3, image_size=32)
-    images = torch.randn(4, 3, 32, 32)
-    model.train()(images)  # running statistics other than 0 and 1
+    model = worked_in(create_model(name, num_classes=10, in_channels=3, image_size=32))
+    before = len(norms(model))
     folded = fold(model)
-    norms = [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
-    with torch.no_grad():
-        torch.testing.assert_close(folded(images), model.eval()(images), atol=1e-4, rtol=1e-4)
-    # DenseNet normalises before it convolves: what its batch norms follow is a concatenation
-    assert norms == [] or name.startswith("densenet")
+    assert_same(model, folded, torch.randn(2, 3, 32, 32, dtype=torch.double))
+    assert len(norms(folded)) == STAY.get(name, 0)
+    assert before - len(norms(folded)) == len(foldable(model)) and len(norms(model)) == before
+    assert not any(name.endswith(("grow.0", "stem.1")) for name in norms(folded))
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "resnet20", "mobilenet_v2"])
+def test_folding_in_single_precision(name):
+    torch.manual_seed(0)
+    model = worked_in(create_model(name, num_classes=10, in_channels=3, image_size=32)).float()
+    assert_same(model, fold(model), torch.randn(2, 3, 32, 32))
+
+
+class Odd(nn.Module):
+    """`conv` and `linear` fold; `shared` is called twice, `read` is read by something else, `batch` has no statistics,
+    `early` comes before its convolution."""
+
+    def __init__(self, size_matters=False):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.shared, self.after = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.read, self.beside = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.mean, self.batch = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)
+        self.early, self.last = nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+        self.head = nn.Sequential(nn.Linear(2, 5, bias=False), nn.BatchNorm1d(5, affine=False))
+        self.size_matters = size_matters
+
+    def forward(self, x):
+        x = self.norm(self.conv(x)).relu()
+        if self.size_matters and x.sum() == x.sum() + 1:
+            raise ValueError
+        x = self.after(self.shared(self.shared(x)))
+        read = self.read(x)
+        x = self.batch(self.mean(self.beside(read) + read))
+        return self.head(self.last(self.early(x)).mean((2, 3)))
+
+
+def test_what_folds_follows_the_data():
+    torch.manual_seed(0)
+    model = Odd().eval()
+    nn.init.uniform_(model.head[1].running_mean)
+    nn.init.uniform_(model.norm.running_var, 0.5, 2)
+    assert foldable(model) == [("conv", "norm"), ("head.0", "head.1")]
+    assert_same(model, fold(model), torch.randn(3, 3, 8, 8))
+    untraceable = Odd(size_matters=True).eval()
+    assert foldable(untraceable) == [("head.0", "head.1")]
+    assert_same(untraceable, fold(untraceable), torch.randn(3, 3, 8, 8))
 
 
 def test_names_in_a_picture_do_not_overlap_nor_leave_it():

@@ -1,6 +1,7 @@
 """What a run leaves behind, on the quick start's sample."""
 
 import csv
+from collections import defaultdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,11 +14,25 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnn_zoo import create_model
+from cnn_zoo.backbone_file import load_classifier
 from cnn_zoo.callbacks.curves import best_row, verdict
 from cnn_zoo.callbacks.export import Export
+from cnn_zoo.callbacks.inside import Inside, add_graph, filters
+from cnn_zoo.callbacks.quality import calibration_sums, expected_error, precision_recall
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
+
+
+def tensorboard(folder):
+    """The scalars, and the tags of each kind, that a run left."""
+    scalars, tags = {}, defaultdict(set)
+    for path in folder.glob("events*"):
+        events = EventAccumulator(str(path), size_guidance={"images": 0}).Reload()
+        scalars |= {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+        for kind, names in events.Tags().items():
+            tags[kind] |= set(names) if isinstance(names, list) else {names} - {False}
+    return scalars, tags
 
 
 @pytest.fixture
@@ -33,6 +48,7 @@ def test_the_run_folder_is_whole(run):
     assert list(folder.rglob("*.part*")) == []
 
     wanted = "experiment backbone backbone_args dataset seed test_accuracy test_loss val_accuracy best_epoch epochs "
+    wanted += "precision recall ece class_precision "
     wanted += "params macs fvcore_total train_seconds images_per_second checkpoint onnx onnx_max_abs_diff versions"
     assert set(wanted.split()) <= set(card)
     assert (card["params"], card["macs"], card["epochs"], card["test_images"]) == (61_706, 416_520, 2, 500)
@@ -61,21 +77,28 @@ def test_the_run_folder_is_whole(run):
         assert torch.equal(task(images), backbone(images))
         torch.testing.assert_close(torch.from_numpy(logits), backbone(images), atol=1e-4, rtol=0)
 
-    scalars, board = {}, {"images": set(), "tensors": set()}
-    for path in folder.glob("events*"):
-        events = EventAccumulator(str(path), size_guidance={"images": 0}).Reload()
-        scalars |= {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
-        board["images"] |= set(events.Tags()["images"])
+    scalars, tags = tensorboard(folder)
     assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/accuracy", "lr-AdamW"} <= set(scalars)
     assert {"complexity/params", "complexity/macs", "hp/test_accuracy", "onnx/max_abs_diff"} <= set(scalars)
     assert [e.step for e in scalars["val/accuracy"]] == [0, 1]  # by epoch
-    assert board["images"] == {"test/confusion_matrix", "test/misclassified"}
+    assert {"test/precision", "test/recall", "test/ece"} <= set(scalars)
+    test_pictures = {f"test/{name}" for name in ("confusion_matrix", "misclassified", "calibration", "classes")}
+    assert tags["images"] == {"filters", "train/first_batch"} | test_pictures
+    assert {"layers/text_summary", "result/text_summary"} <= tags["tensors"] and tags["graph"] == {True}
+    assert tags["histograms"] == set()
+
+    for path in ("checkpoints/best.ckpt", "backbone.safetensors"):
+        network, facts = load_classifier(folder / path)
+        assert (facts["classes"], facts["std"]) == (list(data.classes), [0.353])
+        with torch.no_grad():
+            assert torch.equal(network(images), task(images))
 
 
 def test_each_callback_is_switched_off_by_one_key(quick_fit):
-    off = ["curves", "export", "pictures", "complexity", "learning_rate_monitor", "early_stopping", "checkpoint"]
+    off = ["curves", "export", "pictures", "inside", "quality", "complexity"]
+    off += ["learning_rate_monitor", "early_stopping", "checkpoint"]
     folder, card = quick_fit(*(word for key in off for word in (f"--{key}", "null")))
-    assert {"params", "onnx", "val_accuracy"} & set(card) == set() and card["checkpoint"] is None
+    assert {"params", "onnx", "val_accuracy", "ece"} & set(card) == set() and card["checkpoint"] is None
     assert {p.name.split(".")[0] for p in folder.iterdir()} == {"config", "events", "hparams", "result"}
 
 
@@ -114,7 +137,7 @@ def test_export_compares_with_the_tested_network(tmp_path):
     callback = Export()
     callback.folder, callback._images = tmp_path, torch.randn(4, 1, 28, 28)
     task = Classification("lenet5", 10, 1, 28)
-    trainer = SimpleNamespace(is_global_zero=True, logger=None, current_epoch=0)
+    trainer = SimpleNamespace(is_global_zero=True, logger=None, current_epoch=0, datamodule=FashionMNIST(sample=True))
     callback.on_test_end(trainer, task)
     assert callback.result["onnx_max_abs_diff"] < 1e-5
     callback.tolerance = float("nan")
@@ -131,3 +154,58 @@ def test_the_verdict_follows_the_gap():
     assert "over-fitting: training accuracy ends 20.0 points above" in verdict(rows((0.5, 0.5), (0.9, 0.7)))
     assert "no over-fitting" in verdict(rows((0.5, 0.5), (0.7, 0.69)))
     assert best_row(rows((0.5, 0.6), (0.6, 0.7), (0.7, 0.7)))["epoch"] == 2
+
+
+def test_histograms_when_asked(quick_fit):
+    folder, _ = quick_fit("--inside.histograms", "true")
+    names = [name for name, _ in Classification("lenet5", 10, 1, 28).backbone.named_parameters()]
+    _, tags = tensorboard(folder)
+    assert tags["histograms"] == {f"{kind}/{name}" for kind in ("weights", "gradient_norms") for name in names}
+    readers = [EventAccumulator(str(p), size_guidance={"histograms": 0}).Reload() for p in folder.glob("events*")]
+    (norms,) = (e.Histograms(tag) for e in readers if (tag := "gradient_norms/head.1.weight") in e.Tags()["histograms"])
+    assert [e.step for e in norms] == [0, 1]
+    assert norms[0].histogram_value.num == 36  # one a step
+    assert norms[0].histogram_value.min > 0
+
+
+def test_the_first_batch_is_what_the_network_is_given(monkeypatch):
+    callback, task = Inside(), Classification("lenet5", 10, 1, 28)
+    monkeypatch.setattr(callback, "_board", lambda trainer: True)
+    callback.on_train_start(SimpleNamespace(current_epoch=0), task)
+    images = torch.randn(70, 1, 28, 28)
+    task(images)
+    task(torch.randn(70, 1, 28, 28))
+    assert torch.equal(callback._first_batch, images[:64])
+
+
+@pytest.mark.parametrize(("name", "rows", "columns"), [("lenet5", 1, 6), ("mlp", 8, 8), ("resnet20", 2, 8)])
+def test_filters_are_images(name, rows, columns):
+    model = create_model(name, num_classes=10, in_channels=3, image_size=32)
+    picture = filters(model, 3)
+    tile = {"lenet5": 65, "mlp": 64, "resnet20": 63}[name] + 4
+    assert picture.shape == (3, 4 + rows * tile, 4 + columns * tile)
+    assert picture.min() >= 0 and picture.max() <= 1
+
+
+def test_a_network_without_a_graph_is_said(capsys):
+    add_graph(SimpleNamespace(add_graph=lambda *_: 1 / 0), create_model("lab_cnn", num_classes=2, in_channels=1,
+                                                                        image_size=28), (1, 28, 28))  # fmt: skip
+    assert "no graph of this network: division by zero" in capsys.readouterr().out
+
+
+def test_calibration_by_hand():
+    # confidences .85 .85 (one right), .55 (right): |1 - 1.7| + |1 - .55| of three images
+    probabilities = torch.tensor([[0.85, 0.15], [0.15, 0.85], [0.55, 0.45]])
+    sums = calibration_sums(probabilities.log(), torch.tensor([0, 0, 0]), 10)
+    assert sums[:, 8].tolist() == pytest.approx([2, 1.7, 1]) and sums[:, 5].tolist() == pytest.approx([1, 0.55, 1])
+    assert float(expected_error(sums)) == pytest.approx((0.7 + 0.45) / 3)
+    logits, labels = torch.randn(100, 5), torch.randint(5, (100,))
+    halves = [calibration_sums(x, y, 15) for x, y in zip(logits.split(37), labels.split(37), strict=True)]
+    torch.testing.assert_close(sum(halves), calibration_sums(logits, labels, 15))  # batches and ranks add up
+    certain = calibration_sums(torch.tensor([[1000.0, 0.0]]), torch.tensor([0]), 15)
+    assert expected_error(certain) == 0 and certain[0, -1] == 1
+
+
+def test_precision_and_recall_by_hand():
+    precision, recall = precision_recall(torch.tensor([[3.0, 1.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 0.0]]))
+    assert precision.tolist() == [0.5, 0.5, 0.0] and recall.tolist() == [0.75, 0.5, 0.0]

@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
 import torch
 from conftest import QUICK
 from test_commands import python
 
-from cnn_zoo import fit, test
+from cnn_zoo import fit, load_backbone, test
+from cnn_zoo.callbacks.quality import calibration_sums, expected_error
+from cnn_zoo.data import FashionMNIST, normalize
 
 
 def processes(n):
@@ -29,6 +32,14 @@ def test_two_processes_step_as_one_and_any_number_tests_alike(tmp_path, command,
 
     card = json.loads((folders[1] / "result.json").read_text())  # of two processes; neither 2 x 65 nor 3 divides 500
     assert sum(map(sum, card["confusion_matrix"])) == 500 and card["devices"] == 2
+    data = FashionMNIST(sample=True)
+    data.setup("test")
+    images, labels = data.sets["test"]
+    with torch.no_grad():
+        best = load_backbone(folders[1] / "checkpoints" / "best.ckpt")
+        logits = best(normalize(images.permute(0, 3, 1, 2), data.mean, data.std))
+    assert card["ece"] == pytest.approx(float(expected_error(calibration_sums(logits, labels, 15))), abs=1e-5)
+
     again = ["--config", folders[1] / "config.yaml", "--ckpt_path", folders[1] / "checkpoints" / "best.ckpt"]
     three = python("cnn_zoo.test", *again, *processes(3))
     capsys.readouterr()

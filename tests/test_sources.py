@@ -1,128 +1,156 @@
-"""Where data come from: downloads that go wrong, and a person's own images."""
+"""Where archives come from: sources that misbehave, interrupted downloads, several processes at once."""
 
 import gzip
-import hashlib
-import shutil
 import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-import torch
-from conftest import ready
-from PIL import Image
 
-from cnn_zoo.data import MNIST, ImageFolder, normalize
-from cnn_zoo.data.download import fetch
+from cnn_zoo.data import download
+from cnn_zoo.data.download import fetch, md5_of, provide
 from cnn_zoo.errors import UserError
 
 
+class Source(BaseHTTPRequestHandler):
+    """/BEHAVIOUR/NAME gives the server's file NAME, well or not."""
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, length, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        behaviour, name = self.path.strip("/").split("/")
+        begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        self.server.asked.append((behaviour, name, begin))
+        body = self.server.files.get(name)
+        if behaviour == "missing" or body is None:
+            self.send_error(404)
+        elif behaviour == "html":
+            self.answer(200, 18, b"<html>sorry</html>")
+        elif behaviour == "other":
+            self.answer(200, len(body), body[::-1])
+        elif behaviour == "cut":  # the connection ends in the middle
+            self.answer(200, len(body), body[: len(body) // 2])
+        elif behaviour == "stalls":
+            self.answer(200, len(body), body[: len(body) // 2])
+            self.server.over.wait(20)
+        elif behaviour == "trickles":
+            self.answer(200, len(body), b"")
+            for i in range(len(body)):
+                if self.server.over.wait(0.02):
+                    break
+                self.wfile.write(body[i : i + 1])
+        elif behaviour == "resumes" and begin >= len(body):
+            self.send_error(416)
+        elif behaviour == "resumes" and begin:
+            self.answer(206, len(body) - begin, body[begin:])
+        else:  # a plain server ignores Range
+            self.answer(200, len(body), body)
+
+
 @pytest.fixture
-def offline_set(tmp_path, monkeypatch):
-    """A tiny set in MNIST's format whose only source is a folder served on loopback."""
-    served, root = tmp_path / "served", tmp_path / "root"
-    served.mkdir()
-    files = {}
-    for part, n in (("train", 40), ("t10k", 20)):
-        labels = (np.arange(n) % 10).astype(np.uint8)
-        images = np.repeat(labels, 784)
-        for name, header, data in (("images-idx3", 16, images), ("labels-idx1", 8, labels)):
-            raw = bytes([0, 0, 8, (header - 4) // 4]) + bytes(header - 4) + data.tobytes()
-            packed = gzip.compress(raw, mtime=0)
-            (served / f"{part}-{name}-ubyte.gz").write_bytes(packed)
-            files[f"{part}-{name}-ubyte"] = tuple(hashlib.md5(d).hexdigest() for d in (raw, packed))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=served))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(MNIST, "files", files)
-    monkeypatch.setattr(MNIST, "sources", (f"{url}/missing", url))
-    yield SimpleNamespace(root=root, served=served, url=url, files=files)
+def server(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Source)
+    server.daemon_threads, server.handle_error = True, lambda *_: None  # clients that leave are what is tested
+    server.files, server.asked, server.over = {}, [], threading.Event()
+    server.url = lambda behaviour: f"http://127.0.0.1:{server.server_port}/{behaviour}"
+    monkeypatch.setattr(download, "PATIENCE", 1.0)
+    monkeypatch.delenv("CNN_ZOO_MIRROR", raising=False)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.over.set()
     server.shutdown()
+    server.server_close()
 
 
-def test_a_failing_source_is_left_for_the_next_and_the_layout_is_torchvisions(offline_set):
-    data = MNIST(root=str(offline_set.root), batch_size=8)
-    data.prepare_data()
-    images, labels = ready(data).sets["train"]
-    assert torch.equal(images[:, 0, 0, 0].long(), labels)
-    assert {p.name for p in (offline_set.root / "MNIST" / "raw").iterdir()} == set(offline_set.files)
-
-
-def test_a_truncated_file_is_refused_by_name(offline_set):
-    data = MNIST(root=str(offline_set.root))
-    data.prepare_data()
-    path = offline_set.root / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"{path.name} is truncated or altered: its MD5"):
-        data.setup("fit")
-
-
-def test_an_altered_download_is_never_kept(offline_set, tmp_path):
-    (offline_set.served / "x.gz").write_bytes(b"<html>sorry</html>")
-    with pytest.raises(UserError, match="MD5"):
-        fetch("x.gz", "0" * 32, [offline_set.url], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_ones_own_mirror_comes_first(offline_set, monkeypatch, tmp_path):
-    monkeypatch.setenv("CNN_ZOO_MIRROR", offline_set.url)
-    name = "t10k-labels-idx1-ubyte"
-    fetch(f"{name}.gz", offline_set.files[name][1], ["http://127.0.0.1:9"], tmp_path)
-    assert (tmp_path / f"{name}.gz").exists()
-
-
-def test_missing_data_say_where_they_were_sought(tmp_path, monkeypatch):
-    monkeypatch.setattr(MNIST, "sources", ("http://127.0.0.1:9",))
-    with pytest.raises(UserError, match=r"neither in .*raw nor to be had from http://127.0.0.1:9/.*CNN_ZOO_DATA"):
-        MNIST(root=str(tmp_path)).prepare_data()
-
-
-def test_the_root_comes_from_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("CNN_ZOO_DATA", str(tmp_path))
-    assert MNIST().root == tmp_path
+BODY = np.random.default_rng(0).bytes(2_000)
 
 
 @pytest.fixture
-def pets(tmp_path):
-    rng = np.random.default_rng(0)
-    for name, shade in (("cat", 60), ("dog", 180)):
-        (tmp_path / name).mkdir()
-        for i in range(20):
-            pixels = rng.integers(shade - 50, shade + 50, (30 + i, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
-    return tmp_path
+def get(server, tmp_path):
+    """Fetch BODY as x.gz from sources of the named behaviours."""
+    server.files["x.gz"] = BODY
+    (tmp_path / "root").mkdir()
+    return lambda *behaviours: fetch("x.gz", md5_of(BODY), [server.url(b) for b in behaviours], tmp_path / "root")
 
 
-@pytest.mark.parametrize(("image_size", "in_channels"), [(224, 3), (32, 1)])
-def test_image_folder(pets, image_size, in_channels):
-    data = ready(ImageFolder(str(pets), image_size, in_channels, batch_size=8))
-    data.setup("test")
-    assert data.classes == ("cat", "dog") and data.num_classes == 2
-    assert [len(data.sets[name][1]) for name in ("train", "val", "test")] == [32, 4, 4]
-    assert data.sets["test"][0].shape[1:] == (image_size, image_size, in_channels)
-    images, labels, _ = next(iter(data.train_dataloader()))
-    shades = normalize(images, data.mean, data.std).mean((1, 2, 3))
-    assert shades[labels == 1].min() > shades[labels == 0].max()
+@pytest.mark.parametrize("bad", ["missing", "html", "other", "cut", "stalls", "trickles"])
+def test_a_bad_source_is_left_for_the_next(bad, get, server, tmp_path):
+    begun = time.monotonic()
+    assert get(bad, "plain") == BODY
+    assert time.monotonic() - begun < 10  # neither source may be waited for without end
+    assert {behaviour for behaviour, *_ in server.asked} == {bad, "plain"}
+    assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_image_folder_with_test_images_set_apart(pets):
-    for part in ("train", "test"):
-        for name in ("cat", "dog"):
-            shutil.copytree(pets / name, pets / part / name)
-    data = ready(ImageFolder(str(pets), 32, batch_size=8))
-    data.setup("test")
-    assert [len(data.sets[name][1]) for name in ("train", "val", "test")] == [36, 4, 40]
+def test_when_all_are_bad_it_is_said_why(get, tmp_path):
+    with pytest.raises(UserError) as refused:
+        get("missing", "html", "stalls", "trickles")
+    for why in ("/missing/x.gz (Not Found)", "gives another file", "timed out", "gives less than"):
+        assert why in str(refused.value)
+    assert not (tmp_path / "root" / "x.gz").exists()
 
 
-def test_image_folder_names_what_is_wrong(pets, tmp_path):
-    with pytest.raises(UserError, match="no class folders"):
-        ImageFolder(str(tmp_path / "cat"))
-    (pets / "dog" / "7.png").write_bytes(b"not an image")
-    with pytest.raises(UserError, match=r"dog/7.png cannot be read"):
-        ready(ImageFolder(str(pets), 32))
-    shutil.rmtree(pets / "dog")
-    (pets / "dog").mkdir()
-    with pytest.raises(UserError, match=r"dog has no images"):
-        ready(ImageFolder(str(pets), 32))
+def test_a_source_without_end_cannot_fill_the_disk(get, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 1_000)
+    with pytest.raises(UserError, match="gives more than 1,000 bytes"):
+        get("plain")
+
+
+def test_an_interrupted_download_goes_on(get, server):
+    with pytest.raises(UserError, match="ended after 1,000 of 2,000 bytes"):
+        get("cut")
+    assert get("resumes") == BODY
+    assert server.asked[-1] == ("resumes", "x.gz", 1_000)
+
+
+@pytest.mark.parametrize("source", ["plain", "resumes"])
+@pytest.mark.parametrize(
+    "left", [b"", b"wrong from the start", BODY[:500], BODY, BODY + b"more"], ids=["none", "wrong", "some", "all", "+"]
+)
+def test_whatever_is_left_of_a_download_the_file_comes_whole(left, source, get, tmp_path):
+    (tmp_path / "root" / ".x.gz.part").write_bytes(left)
+    assert get(source) == BODY
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_ones_own_mirror_comes_first(get, server, monkeypatch):
+    monkeypatch.setenv("CNN_ZOO_MIRROR", server.url("plain") + "/")
+    assert get("missing") == BODY and [behaviour for behaviour, *_ in server.asked] == ["plain"]
+    monkeypatch.setenv("CNN_ZOO_MIRROR", "my mirror")
+    assert get("plain") == BODY  # what is no URL is a source that fails
+
+
+def test_an_archive_that_one_has_is_used_and_kept(get, server, tmp_path):
+    (tmp_path / "root" / "x.gz").write_bytes(BODY)
+    assert get("plain") == BODY and server.asked == [] and (tmp_path / "root" / "x.gz").exists()
+    (tmp_path / "root" / "x.gz").write_bytes(BODY[:-1])
+    with pytest.raises(UserError, match=r"x.gz is truncated or altered: its MD5 is .*; delete it and run again"):
+        get("plain")
+
+
+def test_processes_that_want_one_file_at_once_fetch_it_once(server, tmp_path):
+    server.files["x.gz"] = packed = gzip.compress(BODY)
+    failures, begin = [], threading.Barrier(4)
+
+    def want():
+        try:
+            begin.wait(10)
+            provide(["x"], "x.gz", md5_of(packed), [server.url("plain")], tmp_path / "root")
+        except Exception as error:
+            failures.append(error)
+
+    together = [threading.Thread(target=want) for _ in range(4)]  # the lock is the file system's: it holds threads too
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join(20)
+    assert failures == [] and len(server.asked) == 1
+    assert [p.name for p in (tmp_path / "root").iterdir()] == ["x"] and (tmp_path / "root" / "x").read_bytes() == BODY

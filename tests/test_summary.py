@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT
 
 from cnn_zoo import command, list_models, summary
@@ -48,10 +49,31 @@ def test_comparison(summarise, tmp_path):
     assert "40,551,040" in said and picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_checkpoint_is_like_its_network(summarise, tmp_path):
+    arguments = {"num_classes": 7, "in_channels": 1, "image_size": 28, "backbone_args": {"activation": "relu"}}
+    checkpoint = tmp_path / "best.ckpt"
+    torch.save({"state_dict": {}, "hyper_parameters": {"backbone": "lenet5", **arguments}}, checkpoint)
+    said = summarise(checkpoint)
+    flags = ("--num_classes", 7, "--in_channels", 1, "--image_size", 28, "--activation", "relu")
+    assert f"lenet5 of {checkpoint}: 1 x 28 x 28 image, 7 classes" in said.replace("\n", "")
+    assert said.splitlines()[1:] == summarise("lenet5", *flags).splitlines()[1:]
+    assert "1 x 32 x 32 image, 7 classes" in summarise(checkpoint, "--image_size", 32)
+    both = summarise(checkpoint, "simple_cnn", "--sort", "macs", "--markdown").splitlines()
+    assert [line.split("`")[1] for line in both[2:]] == ["lenet5", "simple_cnn"]
+
+
+def test_a_checkpoint_imports_nothing(summarise, tmp_path, capsys):
+    h = {"backbone": "my.net", "num_classes": 7, "in_channels": 1, "image_size": 28}
+    torch.save({"state_dict": {}, "hyper_parameters": h}, tmp_path / "own.ckpt")
+    with pytest.raises(SystemExit) as exit:
+        summarise(tmp_path / "own.ckpt")
+    assert exit.value.code == 2 and "is of my.net, which is not in the zoo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("column", ["network", "megabytes", "receptive_field"])
 def test_any_column_sorts(column, summarise):
     names = ("vgg11", "mlp", "resnet20")
-    rows = summary.compare(list(names), column, num_classes=10, in_channels=3, image_size=32)
+    rows = summary.compare([(name, summary.SIZES) for name in names], column)
     assert [row[column] for row in rows] == sorted(row[column] for row in rows)
 
 
@@ -90,6 +112,7 @@ def test_arguments_go_to_the_network(summarise):
         ("", "the following arguments are required: NAME"),
         ("lenet5 --picture zoo.txt", "cannot be written"),
         ("lenet5 --csv /dev/null/zoo.csv", "cannot be written"),
+        ("nowhere.ckpt", "There is no checkpoint 'nowhere.ckpt'"),
     ],
 )
 def test_a_mistake_is_one_sentence(words, says, summarise, capsys, monkeypatch, tmp_path):

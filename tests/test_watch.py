@@ -53,7 +53,7 @@ CROPS = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"
 )
 def test_the_batch_of_a_nan_is_kept_as_the_network_was_given_it(words, train, tmp_path):
     spoil = Spoil(step=13)
-    with pytest.raises(UserError, match=r"became nan at step 13 \(epoch 1, .*the last good checkpoint is ") as said:
+    with pytest.raises(UserError, match=r"became nan at step 13 \(epoch 1, .*the best checkpoint is ") as said:
         train("--config", QUICK, *FEW, *words, callbacks=[spoil])
     (path,) = tmp_path.rglob("bad_batch_rank0.pt")
     kept = torch.load(path, weights_only=True)

@@ -24,10 +24,13 @@ COLUMNS = {  # of a comparison, and what people read above them
 }
 
 
-def compare(names: list[str], sort: str | None = None, **arguments: Any) -> list[dict[str, Any]]:
-    """A row of COLUMNS for each network, smallest first in the column `sort`. `arguments` are create_model's."""
+def compare(chosen: list[tuple[str, dict[str, Any]]], sort: str | None = None) -> list[dict[str, Any]]:
+    """A row of COLUMNS for each network, smallest first in the column `sort`.
+
+    chosen: of each its name and the other arguments of create_model.
+    """
     networks = []
-    for name in names:
+    for name, arguments in chosen:
         with torch.device("meta"):  # nothing is computed, so nothing needs weights
             model = create_model(name, **arguments)
         rows = layers(name, model, arguments["in_channels"], arguments["image_size"])

@@ -1,7 +1,10 @@
 """How fast: the training of an experiment (`--config`), or a network's answers on this device (names or files)."""
 
-from cnn_zoo.benchmark import training
+import sys
+
+from cnn_zoo.benchmark import latency, training
 from cnn_zoo.command import run
 
 if __name__ == "__main__":
-    run(training.main)
+    trains = any(word.partition("=")[0] == "--config" for word in sys.argv[1:])
+    run(training.main if trains else latency.main)

@@ -3,8 +3,11 @@
 from cnn_zoo.callbacks.complexity import Complexity
 from cnn_zoo.callbacks.curves import Curves
 from cnn_zoo.callbacks.export import Export
+from cnn_zoo.callbacks.inside import Inside
 from cnn_zoo.callbacks.pictures import Pictures
 from cnn_zoo.callbacks.progress import Progress
+from cnn_zoo.callbacks.quality import Quality
 from cnn_zoo.callbacks.result_card import ResultCard
+from cnn_zoo.callbacks.resume import Resume
 
-__all__ = ["Complexity", "Curves", "Export", "Pictures", "Progress", "ResultCard"]
+__all__ = ["Complexity", "Curves", "Export", "Inside", "Pictures", "Progress", "Quality", "ResultCard", "Resume"]

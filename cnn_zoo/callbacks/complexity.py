@@ -21,5 +21,8 @@ class Complexity(Callback):
             f"{h.backbone}: {self.result['params']:,} parameters, {macs:,} MACs of convolution and linear layers "
             f"an image (fvcore's own total, with batch norm and pooling: {total:,})"
         )
-        if trainer.logger:
+
+    @rank_zero_only
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.logger and trainer.current_epoch == 0:
             trainer.logger.log_metrics({f"complexity/{key}": value for key, value in self.result.items()}, step=0)

@@ -1,12 +1,14 @@
 """metrics.csv and curves.png: how loss and accuracy went, epoch by epoch."""
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cnn_zoo.callbacks.run_folder import run_folder
+from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
 
 OVERFIT = 0.05  # train minus validation accuracy at the end, from which the sentence speaks of over-fitting
@@ -21,10 +23,10 @@ class Curves(Callback):
         self.folder = Path()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "rate": self._rate}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+        self.rows, self._rate = list(state_dict["rows"]), state_dict.get("rate", 0.0)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = run_folder(trainer)
@@ -44,7 +46,8 @@ class Curves(Callback):
             draw(self.folder / "curves.png", self.rows, pl_module.hparams.backbone)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.on_fit_end(trainer, pl_module)
+        with suppress(UserError):  # a full disk: the exception says so already
+            self.on_fit_end(trainer, pl_module)
 
     @property
     def result(self) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cnn_zoo.backbone_file import save_backbone
 from cnn_zoo.callbacks.run_folder import run_folder
 from cnn_zoo.errors import UserError
-from cnn_zoo.export import export_onnx
-from cnn_zoo.files import whole_file
+from cnn_zoo.export.facts import gather_facts, training_config
+from cnn_zoo.export.onnx import export_onnx
 
 
 class Export(Callback):
@@ -38,13 +39,10 @@ class Export(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        from safetensors.torch import save
-
-        weights = {k: v.contiguous() for k, v in pl_module.backbone.state_dict().items()}
-        with whole_file(self.folder / "backbone.safetensors") as part:
-            part.write_bytes(save(weights))
-        path = self.folder / "model.onnx"
-        difference = export_onnx(pl_module.backbone, path, self._images, self.opset)
+        facts = gather_facts(pl_module, trainer.datamodule)
+        save_backbone(pl_module.backbone, self.folder / "backbone.safetensors", facts)
+        path, config = self.folder / "model.onnx", training_config(self.folder / "config.yaml")
+        difference = export_onnx(pl_module.backbone, path, self._images, self.opset, facts | config)
         self.result = {"onnx": str(path), "onnx_max_abs_diff": difference}
         if trainer.logger:
             trainer.logger.log_metrics({"onnx/max_abs_diff": difference}, step=trainer.current_epoch)

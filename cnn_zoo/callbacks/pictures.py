@@ -56,7 +56,7 @@ def confusion_figure(confusion: Tensor, classes: tuple[str, ...]) -> Any:
     counts = confusion.int()
     figure = Figure(figsize=(max(5, 0.55 * n + 2),) * 2, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(confusion / confusion.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow((confusion / confusion.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(xticks=range(n), yticks=range(n), xlabel="predicted", ylabel="true", yticklabels=classes)
     axes.set_xticklabels(classes, rotation=45, ha="right")
     if n <= 20:
@@ -75,7 +75,7 @@ def misclassified_figure(images: list[tuple[Tensor, int, int]], classes: tuple[s
     figure = Figure(figsize=(2 * columns, 2.2 * rows), layout="constrained")
     for i, (image, true, predicted) in enumerate(images):
         axes = figure.add_subplot(rows, columns, i + 1)
-        axes.imshow(image.squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(image.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(f"{classes[true]}\ntaken for {classes[predicted]}", fontsize=7)
         axes.axis("off")
     return figure

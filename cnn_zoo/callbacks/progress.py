@@ -22,6 +22,10 @@ class Progress(TQDMProgressBar):
             self._drawn = time.perf_counter()
         return due and super()._should_update(current, total)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.on_train_epoch_start(trainer, pl_module)  # lightning does not say so when it goes on in mid-epoch
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self._start = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from cnn_zoo.callbacks.run_folder import run_folder
 from cnn_zoo.files import whole_file
@@ -30,11 +31,13 @@ class ResultCard(Callback):
         self.experiment = experiment
         self.seconds = {"fit": 0.0, "batches": 0.0}
         self.images = 0
-        self._started = {"fit": 0.0, "batches": 0.0}
+        self._started: dict[str, float] = {}  # the clocks that run
         self.folder = Path()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "images": self.images}
+        now = time.perf_counter()
+        seconds = {k: v + now - self._started.get(k, now) for k, v in self.seconds.items()}
+        return {"seconds": seconds, "images": self.images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.images = dict(state_dict["seconds"]), state_dict["images"]
@@ -46,12 +49,11 @@ class ResultCard(Callback):
         self._started[what] = time.perf_counter()
 
     def _stop(self, what: str) -> None:
-        now = time.perf_counter()
-        self.seconds[what] += now - self._started[what]
-        self._started[what] = now
+        self.seconds[what] += time.perf_counter() - self._started.pop(what)
 
     def on_train_start(self, *_: Any) -> None:
         self._start("fit")
+        self._start("batches")  # lightning does not say that an epoch starts when it goes on in the middle of one
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self._start("batches")
@@ -63,7 +65,7 @@ class ResultCard(Callback):
         if trainer.is_last_batch:  # validation comes between this and the end of the epoch
             self._stop("batches")
 
-    def on_train_epoch_end(self, *_: Any) -> None:
+    def on_train_end(self, *_: Any) -> None:
         self._stop("fit")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,7 +79,11 @@ class ResultCard(Callback):
             metrics = {f"hp/{k}": v for k, v in card.items() if k in final and v is not None}
             trainer.logger.log_hyperparams({**pl_module.hparams, "seed": card["seed"]}, metrics)
             trainer.logger.save()
-        show(card, self.folder)
+        facts = said(card, self.folder)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            lines = [f"| {title(card)} | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
+            trainer.logger.experiment.add_text("result", "\n".join(lines), trainer.current_epoch)
+        show(title(card), facts)
 
     def card(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics, data, h = trainer.callback_metrics, trainer.datamodule, pl_module.hparams
@@ -107,22 +113,37 @@ class ResultCard(Callback):
         }
 
 
-def show(card: dict[str, Any], folder: Path) -> None:
+def title(card: dict[str, Any]) -> str:
+    return f"{card['experiment']}: {card['backbone']} on {card['dataset']}"
+
+
+def said(card: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The card for people."""
+    accuracy, images = f"{card['test_accuracy']:.2%}", f"{card['test_images']:,}"
+    facts = {
+        "test accuracy": f"{accuracy} of {images} images (loss {card['test_loss']:.4f})",
+        "by class": ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()),
+    }
+    if "ece" in card:
+        rates = f"precision {card['precision']:.2%}, recall {card['recall']:.2%} (means over the classes)"
+        facts["quality"] = f"{rates}; calibration error {card['ece']:.2%}"
+    if card.get("val_accuracy") is not None:
+        epochs = f"epoch {card['best_epoch']} of {card['epochs']}"
+        facts["validation"] = f"{card['val_accuracy']:.2%} at {epochs}"
+    if "params" in card:
+        facts["parameters"] = f"{card['params']:,}"
+        facts["MACs an image"] = f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})"
+    facts["training"] = f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}"
+    if "onnx" in card:
+        facts["ONNX"] = f"differs from torch by at most {card['onnx_max_abs_diff']:.1e}"
+    return facts | {"run folder": str(folder)}
+
+
+def show(title: str, facts: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{card['experiment']}: {card['backbone']} on {card['dataset']}", show_header=False)
-    accuracy, images = f"{card['test_accuracy']:.2%}", f"{card['test_images']:,}"
-    table.add_row("test accuracy", f"{accuracy} of {images} images (loss {card['test_loss']:.4f})")
-    table.add_row("by class", ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()))
-    if card.get("val_accuracy") is not None:
-        epochs = f"epoch {card['best_epoch']} of {card['epochs']}"
-        table.add_row("validation", f"{card['val_accuracy']:.2%} at {epochs}")
-    if "params" in card:
-        table.add_row("parameters", f"{card['params']:,}")
-        table.add_row("MACs an image", f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})")
-    table.add_row("training", f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}")
-    if "onnx" in card:
-        table.add_row("ONNX", f"differs from torch by at most {card['onnx_max_abs_diff']:.1e}")
-    table.add_row("run folder", str(folder))
+    table = Table(title=title, show_header=False)
+    for row in facts.items():
+        table.add_row(*row)
     Console().print(table)

@@ -14,9 +14,11 @@ from cnn_zoo.errors import UserError
 
 
 @cache
-def _line(mean: tuple[float, ...], std: tuple[float, ...], scale: float, width: int, device: torch.device) -> Tensor:
-    """factor and offset (2, width * C) of a row of pixels; made once, since a host's list would wait for the device."""
-    mean, std = torch.tensor([mean, std], dtype=torch.float64)
+def _line(
+    mean: tuple[float, ...], std: tuple[float, ...], scale: float, channels: int, width: int, device: torch.device
+) -> Tensor:
+    """factor and offset (2, width * channels) of a row of pixels; kept, since a list from the host makes it wait."""
+    mean, std = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
     return torch.stack([1 / (scale * std), -mean / std]).float().repeat(1, width).to(device)
 
 
@@ -24,7 +26,7 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """(N, C, H, W), uint8 or float in [0, 1], to float of mean 0 and deviation 1 by channel, channels_last."""
     n, c, height, width = images.shape
     scale = 255.0 if images.dtype == torch.uint8 else 1.0
-    factor, offset = _line(tuple(mean), tuple(std), scale, width, images.device)
+    factor, offset = _line(tuple(mean), tuple(std), scale, c, width, images.device)
     rows = images.permute(0, 2, 3, 1).reshape(n * height, width * c)  # long runs: one instruction serves many channels
     return torch.addcmul(offset, rows.float(), factor).view(n, height, width, c).permute(0, 3, 1, 2)
 
@@ -103,8 +105,8 @@ def crop_and_flip(images: Tensor, pad: int, padding: str, flip: float, draw: tor
     if padding == "zero":
         images = F.pad(images, (0, 0, pad, pad, pad, pad))
     else:
-        rows, columns = (mirrored_range(size, pad, images.device) for size in (height, width))
-        images = images[:, rows][:, :, columns]
+        for axis in (2, 1):
+            images = mirror_borders(images, pad, axis)
     padded_height, padded_width = images.shape[1:3]
     number = torch.arange(n, device=images.device)
     if flip:
@@ -119,12 +121,12 @@ def crop_and_flip(images: Tensor, pad: int, padding: str, flip: float, draw: tor
     return runs.index_select(0, start.flatten()).view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def mirrored_range(size: int, pad: int, device: torch.device) -> Tensor:
-    """-pad ... size + pad - 1 with what lies outside mirrored at the first and last pixel."""
+def mirror_borders(images: Tensor, pad: int, axis: int) -> Tensor:
+    size = images.shape[axis]
     if pad >= size:
         raise UserError(f"augment.crop is {pad}, but reflect padding must be smaller than the image ({size} px).")
-    positions = torch.arange(-pad, size + pad, device=device).abs()
-    return size - 1 - (size - 1 - positions).abs()
+    before, after = (images.narrow(axis, start, pad).flip(axis) for start in (1, size - 1 - pad))
+    return torch.cat([before, images, after], axis)
 
 
 def affine(images: Tensor, angle: float, shift: float, draw: torch.Generator) -> Tensor:

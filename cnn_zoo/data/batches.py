@@ -32,6 +32,7 @@ class Batches:
         shuffle: bool,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
+        done: Callable[[], int] = lambda: 0,  # batches of the epoch that were used before a stop, and are left out
         rank: int = 0,
         world_size: int = 1,
         transforms: Sequence[nn.Module] = (),
@@ -40,6 +41,7 @@ class Batches:
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, epoch
+        self.done = done
         self.rank, self.world_size = rank, world_size
         coin = torch.randint(2, (len(labels),), generator=torch.Generator().manual_seed(seed))
         self.coin = coin.to(labels.device) if alternate else None
@@ -49,8 +51,8 @@ class Batches:
                 PerImage(images, labels, transforms),
                 batch_sampler=_Indices(self),
                 num_workers=num_workers,
-                generator=torch.Generator(),  # else each epoch draws from the global one, which dropout uses
                 persistent_workers=num_workers > 0,
+                generator=torch.Generator().manual_seed(seed),  # else it draws from the global one, as dropout does
             )
 
     def __len__(self) -> int:
@@ -59,9 +61,9 @@ class Batches:
         return math.ceil(math.ceil(len(self.labels) / self.world_size) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        epoch = self.epoch()
-        fetched = self.workers or (self.fetch(i, epoch) for i in self.indices(epoch))
-        for k, (images, labels) in enumerate(fetched):
+        epoch, done = self.epoch(), self.done()
+        fetched = self.workers or (self.fetch(i, epoch) for i in islice(self.indices(epoch), done, None))
+        for k, (images, labels) in enumerate(fetched, done):
             yield images, labels, self.draw(epoch, k)
 
     def batch(self, epoch: int, k: int) -> tuple[Tensor, Tensor, int]:
@@ -105,8 +107,8 @@ class _Indices:
         self.batches = batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self.batches.epoch()
-        for k, indices in enumerate(self.batches.indices(epoch)):
+        epoch, done = self.batches.epoch(), self.batches.done()
+        for k, indices in enumerate(islice(self.batches.indices(epoch), done, None), done):
             draw = self.batches.draw(epoch, k)
             yield [(i, draw + i) for i in indices.tolist()]
 
@@ -131,10 +133,17 @@ class PerImage(Dataset):
 
 
 @contextmanager
-def dead_workers_said() -> Iterator[None]:
-    """UserError for a worker that was killed. torch raises wherever the main process is when it learns of it."""
+def worker_errors_said() -> Iterator[None]:
+    """UserError for a worker that was killed, and without the worker's traceback for one that could not go on.
+
+    torch raises wherever the main process is when it learns of it.
+    """
     try:
         yield
+    except UserError as error:
+        if not str(error).startswith("Caught UserError in DataLoader worker"):
+            raise
+        raise UserError(str(error).strip().split("\n")[-1].partition("UserError: ")[2]) from error
     except RuntimeError as error:
         said = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         if not said.startswith("DataLoader worker (pid"):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnn_zoo.data.download import fetch, gunzip, read_checked
+from cnn_zoo.data.download import provide, read_checked
 from cnn_zoo.data.module import ImageData
 
 
@@ -29,8 +29,7 @@ class MNIST(ImageData):
 
     def download(self) -> None:
         for name, (_, archive_md5) in self.files.items():
-            if not (self.folder / name).exists():
-                gunzip(fetch(f"{name}.gz", archive_md5, self.sources, self.folder), self.folder / name)
+            provide([name], f"{name}.gz", archive_md5, self.sources, self.folder)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         part = "train" if train else "t10k"
@@ -39,7 +38,8 @@ class MNIST(ImageData):
 
     def _idx(self, name: str) -> Tensor:
         """An idx file without its header: 4 bytes, the last of which counts the dimensions, and 4 bytes for each."""
-        data = read_checked(self.folder / name, self.files[name][0])
+        known = {md5: f"{kind.__name__}'s {file}" for kind in KINDS for file, (md5, _) in kind.files.items()}
+        data = read_checked(self.folder / name, self.files[name][0], known)
         return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).copy())
 
 
@@ -61,3 +61,6 @@ class FashionMNIST(MNIST):
         "t10k-images-idx3-ubyte": ("8181f5470baa50b63fa0f6fddb340f0a", "bef4ecab320f06d8554ea6380940ec79"),
         "t10k-labels-idx1-ubyte": ("15d484375f8d13e6eb1aabb0c3f46965", "bb300cfdad3c16e7a12a480ee83cd310"),
     }
+
+
+KINDS = (MNIST, FashionMNIST)  # their files have the same names, so that one set's come to stand in the other's folder

@@ -1,6 +1,7 @@
 """What every data module of the zoo does: split, keep in memory, shard over ranks, augment, normalise."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,12 @@ class ImageData(LightningDataModule):
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}  # images uint8 (N, H, W, C), labels int64 (N)
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
+        if num_workers < 0:
+            raise UserError(f"data.num_workers is {num_workers}; it must be at least 0.")
+        if not 0 <= split_seed < 1 << 63:
+            raise UserError(f"data.split_seed is {split_seed}; it goes from 0 to below 2^63.")
+        if progressive is not None and not 4 <= progressive <= self.image_size:
+            raise UserError(f"data.progressive is {progressive}; it goes from 4 to the image's {self.image_size} px.")
         if not 0 <= self.val_fraction < 1:
             raise UserError(f"data.val_fraction is {val_fraction}; it goes from 0 to below 1.")
         if augment and transforms:
@@ -92,6 +99,11 @@ class ImageData(LightningDataModule):
         if stage in ("fit", "validate") and "train" not in self.sets:
             images, labels = self._read(train=True)
             train, val = stratified_split(labels, self.val_fraction, self.split_seed)
+            if self.val_fraction and min(len(train), len(val)) == 0:
+                raise UserError(
+                    f"data.val_fraction {self.val_fraction} leaves {len(train)} images for training and {len(val)} "
+                    "for validation; 0 trains on all."
+                )
             self.sets["train"], self.sets["val"] = (images[train], labels[train]), (images[val], labels[val])
             world_size = self.trainer.world_size if self.trainer else 1
             if self.batch_size * world_size > len(train):
@@ -102,6 +114,10 @@ class ImageData(LightningDataModule):
         if stage == "test" and "test" not in self.sets:
             self.sets["test"] = self._read(train=False)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning puts this into checkpoints, so that a network can be used where the data are not."""
+        return {"classes": list(self.classes), "mean": list(self.mean), "std": list(self.std)}
+
     def _batches(self, name: str) -> Batches:
         train, trainer = name == "train", self.trainer
         return Batches(
@@ -110,6 +126,7 @@ class ImageData(LightningDataModule):
             shuffle=train,
             seed=torch.initial_seed(),  # what seed_everything set
             epoch=lambda: trainer.current_epoch if trainer else 0,
+            done=lambda: trainer.fit_loop.epoch_loop.batch_progress.current.ready if train and trainer else 0,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             transforms=self.transforms if train else (),

@@ -160,7 +160,7 @@ def card(text: str) -> dict[str, Any]:
 
 
 def config(text: str) -> dict[str, Any]:
-    found = yaml.load(text, LOADER)
+    found = LOADER(text).get_single_data()
     if not isinstance(found, dict):
         raise ValueError("it holds no configuration")
     return flatten(found)

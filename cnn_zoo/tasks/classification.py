@@ -1,5 +1,6 @@
 """Image classification: one network, one label an image."""
 
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -8,7 +9,6 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from cnn_zoo.callbacks.run_folder import run_folder
 from cnn_zoo.create import call, create_model, import_path
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks.mixing import mix, other
@@ -133,7 +133,7 @@ class Classification(LightningModule):
         return logits
 
     def on_fit_start(self) -> None:
-        self.watch.folder = run_folder(self.trainer)
+        self.watch.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
 
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
@@ -154,9 +154,6 @@ class Classification(LightningModule):
             self.watch.look(self)
         if last:  # not in on_train_epoch_end, which callbacks see earlier than the module
             self._log("train", self.train_scores)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.watch.look(self)  # the good checkpoint before is not replaced by a bad one
 
     def on_validation_epoch_end(self) -> None:
         self._log("val", self.val_scores)
@@ -198,6 +195,12 @@ class Classification(LightningModule):
             return optimizer, None
         return optimizer, make_schedule(h.scheduler, optimizer, h.scheduler_args or {}, steps)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.watch.look(self)  # weights that are nan must not take the place of good ones
+        if not self.trainer.is_last_batch:  # in the middle of an epoch
+            with self.train_scores.sync_context():
+                checkpoint["train_scores"] = {k: v.clone() for k, v in self.train_scores.metric_state.items()}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         shapes = {k: v.shape for k, v in checkpoint["state_dict"].items()}
         if shapes != {k: v.shape for k, v in self.state_dict().items()}:
@@ -208,3 +211,6 @@ class Classification(LightningModule):
                 f"configuration builds {self.hparams.backbone} {self.hparams.backbone_args or ''} for other weights; "
                 "use the config.yaml of the checkpoint's run folder."
             )
+        if self.global_rank == 0:  # it holds the sums over all ranks
+            for name, value in checkpoint.get("train_scores", {}).items():
+                getattr(self.train_scores, name).copy_(value)

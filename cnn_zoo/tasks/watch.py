@@ -49,12 +49,12 @@ class Watch:
 
     def stop(self, task: LightningModule, step: Step, loss: float) -> NoReturn:
         checkpoints = task.trainer.checkpoint_callback
-        last = getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
+        best = getattr(checkpoints, "best_model_path", "")
         found = self.inspect(task, step, loss)
         raise UserError(
             f"The training loss became {loss} at step {step.step} (epoch {task.current_epoch}, learning rate "
             f"{step.rate:.3g}), so training stopped; {found}; "
-            f"{f'the last good checkpoint is {last}' if last else 'no epoch was finished'}; "
+            f"{f'the best checkpoint is {best}' if best else 'no epoch was finished'}; "
             "try a smaller learning rate or --trainer.gradient_clip_val 1."
         )
 
