@@ -63,7 +63,7 @@ WORDS = [  # command line
     ("--data.augment.cop 4", "takes no option 'cop'; did you mean 'crop'"),
     ("--data.augment.crop -4", "augment.crop is -4"),
     ("--data.augment.crop 40 --data.augment.padding reflect", "augment.crop is 40"),
-    ("--data.augment.flip nan", "data.augment.flip must be float, not 'nan'"),
+    ("--data.augment.flip nan", "data.augment.flip must be float or alternate, not 'nan'"),
     ("--data.augment.padding mirror", "data.augment.padding must be ['zero', 'reflect']"),
     ("--data CIFAR11", "data must be a class by its import path"),
     ("--data nowhere.Data", "nowhere.Data cannot be made: No module named 'nowhere'"),

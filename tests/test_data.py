@@ -157,7 +157,7 @@ def test_crop_is_a_window_of_the_padded_image(padding):
     plain = normalize(IMAGES, [0.0] * 3, [1.0] * 3) * 255
     images = Augment(crop=3, padding=padding)(IMAGES, [0.0] * 3, [1.0] * 3, seed=0) * 255
     mode = {"zero": "constant", "reflect": "reflect"}[padding]
-    for image, original in zip(images.round(), plain.round(), strict=True):
+    for image, original in zip(images.round()[:8], plain.round()[:8], strict=True):
         padded = torch.nn.functional.pad(original[None], (3, 3, 3, 3), mode=mode)[0]
         windows = padded.unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
         assert (windows == image).flatten(1).all(1).any()
