@@ -3,9 +3,9 @@
     python -m cnn_zoo.benchmark --config FILE [--dotted.key VALUE …] [--rounds 6] [--steps 20]
 
 Every contender is a process of its own that is stopped while another runs; they take turns, so that a machine whose
-clock drifts slows all of them. Printed are images/s (median over the rounds), the ratio to the usual loop and to the
-network alone (median of the ratios within a round), page faults a step, the share of the machine's matrix-product
-rate, and the largest memory.
+clock drifts slows all of them. Printed are images/s (median over the rounds), the ratio to the usual loop, to the
+bare one and to the network alone (median of the ratios within a round), page faults a step, the share of the
+machine's matrix-product rate, and the largest memory.
 """
 
 import argparse
@@ -149,11 +149,13 @@ def report(rounds: list[dict[str, dict[str, float]]], flops: int, peak: float) -
     def ratio(name: str, other: str) -> float:
         return statistics.median(r[name]["rate"] / r[other]["rate"] for r in rounds)
 
-    print(f"{'':8} {'images/s':>10} {'x usual':>8} {'x alone':>8} {'faults/step':>12} {'of peak':>8} {'MB':>7}")
+    print(
+        f"{'':8} {'images/s':>10} {'x usual':>8} {'x bare':>8} {'x alone':>8} {'faults/step':>12} {'of peak':>8} {'MB':>7}"
+    )
     for name in CONTENDERS:
         rate = median(name, "rate")
         share = f"{rate * flops / peak:8.1%}" if name != "data" else f"{'':8}"
-        ratios = f"{ratio(name, 'usual'):8.2f} {ratio(name, 'compute'):8.2f}"
+        ratios = " ".join(f"{ratio(name, other):8.2f}" for other in ("usual", "memory", "compute"))
         print(f"{name:8} {rate:10,.0f} {ratios} {median(name, 'faults'):12,.0f} {share} {median(name, 'mb'):7,.0f}")
     print(
         f"{flops / 1e6:,.1f} MFLOP an image and step; matrix product {peak / 1e9:,.0f} GFLOP/s; {len(rounds)} rounds."
