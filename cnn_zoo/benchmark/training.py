@@ -149,9 +149,8 @@ def report(rounds: list[dict[str, dict[str, float]]], flops: int, peak: float) -
     def ratio(name: str, other: str) -> float:
         return statistics.median(r[name]["rate"] / r[other]["rate"] for r in rounds)
 
-    print(
-        f"{'':8} {'images/s':>10} {'x usual':>8} {'x bare':>8} {'x alone':>8} {'faults/step':>12} {'of peak':>8} {'MB':>7}"
-    )
+    heads = f"{'x usual':>8} {'x bare':>8} {'x alone':>8} {'faults/step':>12} {'of peak':>8} {'MB':>7}"
+    print(f"{'':8} {'images/s':>10} {heads}")
     for name in CONTENDERS:
         rate = median(name, "rate")
         share = f"{rate * flops / peak:8.1%}" if name != "data" else f"{'':8}"
