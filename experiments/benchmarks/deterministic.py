@@ -18,7 +18,6 @@ SAMPLE = ["--data.sample", "true", "--data.batch_size", "128", "--trainer.max_ep
 RECIPES = {  # name: (words, steps a round)
     "lenet5, Fashion-MNIST": (["--config", "experiments/fashion_mnist/lenet5.yaml"], 60),
     "simple_cnn, CIFAR-10": (["--config", "experiments/cifar10/simple_cnn.yaml"], 30),
-    "resnet9 speedrun, CIFAR-10": (["--config", "experiments/cifar10/speedrun.yaml"], 10),
 }
 
 
