@@ -12,6 +12,12 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES
 UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
+class Unwritable(UserError):
+    def __init__(self, path: Path, reason: str | None) -> None:
+        super().__init__(f"{path} cannot be written ({reason}); what was there is kept.")
+        self.reason = reason
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` only when all is written.
@@ -26,10 +32,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except Unwritable as error:  # a file on the way to this one
+        raise Unwritable(path, error.reason) from error
     except OSError as error:
         if error.errno not in UNWRITABLE:  # what is read meanwhile, a download say, may fail as well
             raise
-        raise UserError(f"{path} cannot be written ({error.strerror}); what was there is kept.") from error
+        raise Unwritable(path, error.strerror) from error
     finally:
         part.unlink(missing_ok=True)
 

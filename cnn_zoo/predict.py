@@ -119,12 +119,10 @@ def expectation(facts: Facts) -> str:
     """What the network was trained on, so that a person can see whether the images are of that kind."""
     size, bright = facts["image_size"], sum(facts["mean"]) / len(facts["mean"])
     kind = "grey" if facts["in_channels"] == 1 else "RGB"
-    dark = ", so mostly black: a picture that is dark on light must be inverted first" * (
-        kind == "grey" and bright < 0.4
-    )
+    dark = ", so mostly black: a picture that is dark on light must be inverted first"
     return (
         f"The network expects {size}x{size} {kind} images like its training images, whose mean brightness was "
-        f"{bright:.0%} (0 % is black){dark}."
+        f"{bright:.0%} (0 % is black){dark if kind == 'grey' and bright < 0.4 else ''}."
     )
 
 

@@ -213,7 +213,7 @@ MISTAKES = [
     ("--config nowhere.yaml", "There is no nowhere.yaml"),
     ("--ckpt nowhere.ckpt", "There is no checkpoint nowhere.ckpt"),
     ("--model.backbone simple_cnn --model.backbone_args null", "The checkpoint holds lenet5"),
-    ("--format int8 --data.sample false --data.root /dev/null/data", "neither in"),
+    ("--format int8 --data.sample false --data.root /dev/null/data", "is not in /dev/null/data"),
 ]
 
 

@@ -10,15 +10,7 @@ from torch import Tensor
 from cnn_zoo.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-FORMATS = (
-    "BMP",
-    "GIF",
-    "JPEG",
-    "PNG",
-    "PPM",
-    "TIFF",
-    "WEBP",
-)  # others too would be sought by content; EPS runs a program
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow seeks others too by content; EPS runs a program
 LARGEST = Image.MAX_IMAGE_PIXELS  # Pillow's: 89 million, a quarter of a GiB in RGB, beyond which it only warns
 ORIENTATION = 0x0112  # EXIF
 

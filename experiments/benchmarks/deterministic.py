@@ -16,8 +16,8 @@ from cnn_zoo.benchmark.training import take_turn, wait_for_round
 ROOT = Path(__file__).parents[2]
 SAMPLE = ["--data.sample", "true", "--data.batch_size", "128", "--trainer.max_epochs", "1000"]
 RECIPES = {  # name: (words, steps a round)
-    "lenet5, Fashion-MNIST": (["--config", "experiments/fashion_mnist/lenet5.yaml"], 40),
-    "simple_cnn, CIFAR-10": (["--config", "experiments/cifar10/simple_cnn.yaml"], 20),
+    "lenet5, Fashion-MNIST": (["--config", "experiments/fashion_mnist/lenet5.yaml"], 60),
+    "simple_cnn, CIFAR-10": (["--config", "experiments/cifar10/simple_cnn.yaml"], 30),
     "resnet9 speedrun, CIFAR-10": (["--config", "experiments/cifar10/speedrun.yaml"], 10),
 }
 

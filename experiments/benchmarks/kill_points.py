@@ -137,7 +137,7 @@ def outcome(runs: Path) -> dict[str, Any]:
         checkpoints[name] = checkpoint | {"callbacks": callbacks}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    scalars.pop("hp/train_seconds")
+    scalars.pop("hp/train_seconds", None)
     card = json.loads((folder / "result.json").read_text())
     card = {k: v for k, v in card.items() if not isinstance(v, str) and k not in ("train_seconds", "images_per_second")}
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
