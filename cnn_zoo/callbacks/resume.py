@@ -201,8 +201,8 @@ def event_files(trainer: Trainer, folder: Path) -> dict[str, int]:
 
 
 def rewind(folder: Path, sizes: dict[str, int]) -> None:
-    """Cut TensorBoard's files to these sizes, and clear away what a killed process left half written."""
-    for path in sorted(folder.glob("events.out.tfevents.*"))[:-1]:  # the last one is this process's own
+    """Cut TensorBoard's files to these sizes, if any, and clear away what a killed process left half written."""
+    for path in sorted(folder.glob("events.out.tfevents.*"))[: -1 if sizes else 0]:  # the last one is this process's
         if path.name in sizes:
             os.truncate(path, min(path.stat().st_size, sizes[path.name]))
         else:
