@@ -171,7 +171,7 @@ def test_histograms_when_asked(quick_fit):
 def test_the_first_batch_is_what_the_network_is_given(monkeypatch):
     callback, task = Inside(), Classification("lenet5", 10, 1, 28)
     monkeypatch.setattr(callback, "_board", lambda trainer: True)
-    callback.on_train_start(SimpleNamespace(current_epoch=0), task)
+    callback.on_train_start(SimpleNamespace(global_step=0), task)
     images = torch.randn(70, 1, 28, 28)
     task(images)
     task(torch.randn(70, 1, 28, 28))

@@ -35,8 +35,15 @@ class Inside(Callback):
         on = trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger)
         return trainer.logger.experiment if on else None
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if board := self._board(trainer):
+    def state_dict(self) -> dict[str, Any]:
+        return {"first_batch": self._first_batch, "norms": self._norms}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._first_batch, self._norms = state_dict["first_batch"], list(state_dict["norms"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        board = self._board(trainer)
+        if board and trainer.global_step == 0:  # a training that goes on has them
             h, model = pl_module.hparams, pl_module.backbone
             shape = (h.in_channels, h.image_size, h.image_size)
             add_graph(board, model, shape)
@@ -45,7 +52,7 @@ class Inside(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         compiled = pl_module.hparams.compile  # a hook that goes away would have it compiled again
-        if self._board(trainer) and trainer.current_epoch == 0 and not compiled:
+        if self._board(trainer) and trainer.global_step == 0 and not compiled:
             first = getattr(pl_module.backbone, "stem", pl_module.backbone)
             hook = first.register_forward_pre_hook(lambda _, inputs: self._keep(hook, inputs[0]))
 

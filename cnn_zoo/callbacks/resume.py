@@ -41,7 +41,7 @@ class Resume(Callback):
         self._step: int | None = None  # of the checkpoint that this process wrote
         self._saving = False
         self._signal: signal.Signals | None = None  # that asked for an end
-        self._asked = False  # before a validation
+        self._validating, self._asked = False, False  # whether, and whether an end was asked for before
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = run_folder(trainer)
@@ -95,7 +95,7 @@ class Resume(Callback):
             for again in (signal.SIGINT, signal.SIGTERM):  # the second one is in earnest
                 signal.signal(again, signal.default_int_handler)
             self._signal = signal.Signals(signum)
-            if trainer.world_size == 1 and trainer.training:
+            if trainer.world_size == 1 and not self._validating:
                 trainer._signal_connector.received_sigterm = True  # which the loop looks at after each step
 
         if threading.current_thread() is threading.main_thread() and not SLURMEnvironment.detect():
@@ -106,12 +106,13 @@ class Resume(Callback):
             self._state = None
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._asked = trainer.received_sigterm
+        self._validating, self._asked = True, trainer.received_sigterm
         trainer._signal_connector.received_sigterm = False  # lightning would break off the validation
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        asked = self._asked or (self._signal is not None and trainer.world_size == 1)
-        trainer._signal_connector.received_sigterm = asked
+        self._validating = False
+        if self._asked or (self._signal is not None and trainer.world_size == 1):
+            trainer._signal_connector.received_sigterm = True
 
     # What it holds
 
@@ -200,8 +201,8 @@ def event_files(trainer: Trainer, folder: Path) -> dict[str, int]:
 
 
 def rewind(folder: Path, sizes: dict[str, int]) -> None:
-    """Cut TensorBoard's files to these sizes, and clear away what a killed process left half written."""
-    for path in sorted(folder.glob("events.out.tfevents.*"))[:-1]:  # the last one is this process's own
+    """Cut TensorBoard's files to these sizes, if any, and clear away what a killed process left half written."""
+    for path in sorted(folder.glob("events.out.tfevents.*"))[: -1 if sizes else 0]:  # the last one is this process's
         if path.name in sizes:
             os.truncate(path, min(path.stat().st_size, sizes[path.name]))
         else:

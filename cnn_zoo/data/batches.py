@@ -1,6 +1,7 @@
 """Batches of a set that lives in memory: whole-batch indexing, or any transform per image through workers."""
 
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -51,6 +52,7 @@ class Batches:
                 PerImage(images, labels, transforms),
                 batch_sampler=_Indices(self),
                 num_workers=num_workers,
+                worker_init_fn=outlive_first_signal,
                 persistent_workers=num_workers > 0,
                 generator=torch.Generator().manual_seed(seed),  # else it draws from the global one, as dropout does
             )
@@ -98,6 +100,12 @@ class Batches:
     def draw(self, epoch: int, k: int, rank: int | None = None) -> int:
         """A seed for batch k; hash() of a tuple of ints is the same in every process."""
         return hash((self.seed, epoch, k, self.rank if rank is None else rank)) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def outlive_first_signal(worker: int) -> None:
+    """In a worker: terminals and clusters signal all processes, but training, which saves, needs its batch first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class _Indices:

@@ -93,6 +93,7 @@ def train(config: Path, runs: Path, kill: tuple[int, float, int] | None = None) 
     child = os.fork()  # what was imported need not be again
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.setpgid(0, 0)
 
     class Watched(CLI):
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -122,7 +123,7 @@ def send(trainer: Trainer, batch: int, seconds: float, signum: int) -> None:
     while trainer.fit_loop.epoch_loop.batch_progress.total.ready < batch:
         time.sleep(0.0005)
     time.sleep(seconds)
-    os.kill(os.getpid(), signum)
+    os.killpg(0, signum)  # data workers too, as terminals and clusters do
 
 
 def outcome(runs: Path) -> dict[str, Any]:
