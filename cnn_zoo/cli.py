@@ -5,9 +5,12 @@ import logging
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     Callback,
@@ -58,11 +61,8 @@ class CLI(LightningCLI):
     def __init__(self, training: bool = True) -> None:
         self.training = training
         quiet()
-        try:
+        with refusals_said(MisconfigurationException, TypeError, ValueError):
             self.parse_and_build()
-        except (MisconfigurationException, TypeError, ValueError) as error:  # what lightning itself refuses
-            said = one_sentence(str(error), [])
-            raise complaint_in(error) or UserError(f"The configuration cannot be used: {said}") from error
 
     def parse_and_build(self) -> None:
         super().__init__(
@@ -112,6 +112,25 @@ class CLI(LightningCLI):
         self.goes_on_in = Path(path).parent.parent if in_run else None
         if self.config.result_card:
             self.config.result_card.init_args.experiment = self.config.experiment
+
+    def after_instantiate_classes(self) -> None:
+        """Images that grow start small: refuse those that the network cannot take now, not when it meets them."""
+        data, model, epochs = self.datamodule, self.model, self.trainer.max_epochs
+        if not self.training or data.progressive is None:
+            return
+        if epochs < 0:
+            raise UserError("data.progressive grows with the epochs; set --trainer.max_epochs.")
+        model.backbone.eval()
+        for side in sorted({data.side(epoch, epochs) for epoch in range(epochs)}):
+            try:
+                with torch.no_grad():
+                    model.backbone.forward(torch.zeros(1, data.in_channels, side, side))  # of itself, not compiled
+            except RuntimeError as error:
+                raise UserError(
+                    f"data.progressive is {data.progressive}, but {model.hparams.backbone} takes no "
+                    f"images of {side} px ({error}); leave it out or choose a network that ends in a global pooling."
+                ) from error
+        model.backbone.train()
 
     def newest(self) -> str | None:
         """The last checkpoint of this experiment's newest run; none: a job that is requeued need not know its turn."""
@@ -163,6 +182,18 @@ def keep_memory() -> None:
     if sys.platform == "linux" and hasattr(libc, "mallopt"):
         for parameter, value in ((-4, 0), (-1, 1 << 30), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             libc.mallopt(parameter, value)
+
+
+@contextmanager
+def refusals_said(*errors: type[Exception], about: str = "") -> Iterator[None]:
+    """One sentence for a configuration that lightning itself refuses by one of these errors, if `about` is in it."""
+    try:
+        yield
+    except errors as error:
+        if about not in str(error):
+            raise
+        said = one_sentence(str(error), [])
+        raise complaint_in(error) or UserError(f"The configuration cannot be used: {said}") from error
 
 
 def load_weights(model: Classification, path: str) -> None:

@@ -1,6 +1,6 @@
 """Does the fast data path cost accuracy? The recipes with whole-batch augmentation and with torchvision per image.
 
-python experiments/benchmarks/same_accuracy.py --runs runs/same_accuracy [--seeds 3] [NAME …]
+python experiments/benchmarks/same_accuracy.py --runs FOLDER [--seeds 3] [NAME …] | tee same_accuracy.txt
 
 Both draw from the same distribution (crop, flip, rotation and shift of the recipe's strength); the per-image transforms
 run in two workers. Epochs are fewer than the recipes' own. A run that is there already is not repeated. Test accuracy,
@@ -23,10 +23,10 @@ V2 = "torchvision.transforms.v2"
 FLIP = {"class_path": f"{V2}.RandomHorizontalFlip"}
 AFFINE = {"degrees": 10, "translate": [0.08, 0.08], "interpolation": "bilinear"}
 RECIPES: dict[str, tuple[int, list[dict[str, Any]]]] = {  # epochs, and what its `augment` is in torchvision
-    "mnist/lenet5": (6, [{"class_path": f"{V2}.RandomAffine", "init_args": AFFINE}]),
+    "mnist/lenet5": (4, [{"class_path": f"{V2}.RandomAffine", "init_args": AFFINE}]),
     "fashion_mnist/lenet5": (10, [{"class_path": f"{V2}.RandomCrop", "init_args": {"size": 28, "padding": 1}}, FLIP]),
     "cifar10/simple_cnn": (
-        8,
+        5,
         [
             {"class_path": f"{V2}.RandomCrop", "init_args": {"size": 32, "padding": 2, "padding_mode": "reflect"}},
             FLIP,
