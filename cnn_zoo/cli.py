@@ -113,8 +113,9 @@ class CLI(LightningCLI):
         if self.config.result_card:
             self.config.result_card.init_args.experiment = self.config.experiment
 
-    def after_instantiate_classes(self) -> None:
-        """Images that grow start small: refuse those that the network cannot take now, not when it meets them."""
+    def instantiate_classes(self) -> None:
+        """Images that grow start small: those that the network cannot take are refused now, not when it meets them."""
+        super().instantiate_classes()
         data, model, epochs = self.datamodule, self.model, self.trainer.max_epochs
         if not self.training or data.progressive is None:
             return

@@ -125,8 +125,9 @@ def mirror_borders(images: Tensor, pad: int, axis: int) -> Tensor:
     size = images.shape[axis]
     if pad >= size:
         raise UserError(f"augment.crop is {pad}, but reflect padding must be smaller than the image ({size} px).")
-    before, after = (images.narrow(axis, start, pad).flip(axis) for start in (1, size - 1 - pad))
-    return torch.cat([before, images, after], axis)
+    before, after = range(pad, 0, -1), range(size - 2, size - 2 - pad, -1)
+    line = [images.narrow(axis, i, 1) for i in (*before, *after)]  # views; flip() would take as long as all the rest
+    return torch.cat([*line[:pad], images, *line[pad:]], axis)
 
 
 def affine(images: Tensor, angle: float, shift: float, draw: torch.Generator) -> Tensor:
