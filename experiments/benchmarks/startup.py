@@ -1,6 +1,8 @@
 """How long the commands take to answer, beside what they import; medians and ratios of interleaved rounds.
 
 python experiments/benchmarks/startup.py [ROUNDS] | tee experiments/benchmarks/startup.txt
+
+The help and the sentence on a mistake count when they can be read.
 """
 
 import statistics
@@ -27,6 +29,25 @@ cli.trainer.fit(cli.model, datamodule=cli.datamodule)
 """  # fit.main with an end after the first step
 
 
+HELP, MISTAKE = "fit --help", "fit with a misspelt key"
+ANSWERS = {HELP: "usage: ", MISTAKE: "error: "}
+
+
+def answer(words: list[str], start_of_line: str | None, status: int) -> float:
+    """Seconds until a command prints such a line; until its end if there is none to wait for."""
+    start, took, said = time.perf_counter(), 0.0, []
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([sys.executable, *words], cwd=ROOT, **streams) as process:
+        for line in process.stdout:
+            said.append(line)
+            if start_of_line and line.startswith(start_of_line):
+                took = time.perf_counter() - start
+        process.wait()
+    if process.returncode != status or (start_of_line and not took):
+        raise SystemExit(f"{words}: {''.join(said)}")
+    return took or time.perf_counter() - start
+
+
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory() as folder:
@@ -34,19 +55,16 @@ def main() -> None:
             "import torch": ["-c", f"import torch; {LEAVE}"],
             "import cnn_zoo; cnn_zoo.create_model": ["-c", f"import cnn_zoo; cnn_zoo.create_model; {LEAVE}"],
             "import lightning.pytorch.cli": ["-c", f"import lightning.pytorch.cli; {LEAVE}"],
-            "fit --help": ["-m", "cnn_zoo.fit", "--help"],
-            "fit with a misspelt key": ["-m", "cnn_zoo.fit", *QUICK, folder, "--trainer.max_epoch", "3"],
+            HELP: ["-m", "cnn_zoo.fit", "--help"],
+            MISTAKE: ["-m", "cnn_zoo.fit", *QUICK, folder, "--trainer.max_epoch", "3"],
             "fit: first step of the quick start": ["-c", FIRST_STEP, *QUICK, folder],
         }
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for i in range(rounds + 1):
             for name, words in commands.items():
-                start = time.perf_counter()
-                done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
-                if done.returncode != (2 if "misspelt" in name else 0):
-                    raise SystemExit(f"{name}: {done.stderr}")
+                took = answer(words, ANSWERS.get(name), 2 if name == MISTAKE else 0)
                 if i:  # the first round compiles bytecode and fills the file cache
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(took)
     torch, lightning = seconds["import torch"], seconds["import lightning.pytorch.cli"]
     print(f"{'':36} {'s':>6} {'- torch':>8} {'- lightning':>12} {'x lightning':>12}")
     for name, own in seconds.items():
