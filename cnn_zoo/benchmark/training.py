@@ -3,9 +3,9 @@
     python -m cnn_zoo.benchmark --config FILE [--dotted.key VALUE …] [--rounds 6] [--steps 20]
 
 Every contender is a process of its own that is stopped while another runs; they take turns, so that a machine whose
-clock drifts slows all of them. Printed are images/s (median over the rounds), the ratio to the usual loop, to the
-bare one and to the network alone (median of the ratios within a round), page faults a step, the share of the
-machine's matrix-product rate, and the largest memory.
+clock drifts slows all of them. Printed are medians over the rounds: images/s; the ratio to the usual loop, to the bare
+one and to the network alone, within a round; milliseconds a step, and how many of them the network alone does not
+need; page faults a step; GFLOP/s and their share of the machine's matrix-product rate; the largest memory.
 """
 
 import argparse
@@ -38,6 +38,7 @@ class Rounds:
         seconds, usage = time.perf_counter() - self.start, resource.getrusage(resource.RUSAGE_SELF)
         said = {
             "rate": self.images / seconds,
+            "ms": 1e3 * seconds / self.steps,
             "faults": (usage.ru_minflt - self.faults) / self.steps,
             "mb": usage.ru_maxrss / 1024,
         }
@@ -149,13 +150,19 @@ def report(rounds: list[dict[str, dict[str, float]]], flops: int, peak: float) -
     def ratio(name: str, other: str) -> float:
         return statistics.median(r[name]["rate"] / r[other]["rate"] for r in rounds)
 
-    heads = f"{'x usual':>8} {'x bare':>8} {'x alone':>8} {'faults/step':>12} {'of peak':>8} {'MB':>7}"
-    print(f"{'':8} {'images/s':>10} {heads}")
+    heads = ("x usual", "x bare", "x alone", "ms/step", "overhead", "faults/step", "GFLOP/s", "of peak", "MB")
+    print(f"{'':8}{'images/s':>9}  " + "  ".join(f"{head:>7}" for head in heads))
     for name in CONTENDERS:
         rate = median(name, "rate")
-        share = f"{rate * flops / peak:8.1%}" if name != "data" else f"{'':8}"
-        ratios = " ".join(f"{ratio(name, other):8.2f}" for other in ("usual", "memory", "compute"))
-        print(f"{name:8} {rate:10,.0f} {ratios} {median(name, 'faults'):12,.0f} {share} {median(name, 'mb'):7,.0f}")
+        figures = [f"{ratio(name, other):.2f}" for other in ("usual", "memory", "compute")]
+        over = statistics.median(r[name]["ms"] - r["compute"]["ms"] for r in rounds)
+        figures += [f"{median(name, 'ms'):.2f}", f"{over:.2f}"]
+        figures += [f"{median(name, 'faults'):,.0f}", f"{rate * flops / 1e9:.1f}", f"{rate * flops / peak:.1%}"]
+        figures += [f"{median(name, 'mb'):,.0f}"]
+        if name == "data":  # it trains nothing
+            figures[4] = figures[6] = figures[7] = ""
+        cells = (f"{figure:>{max(7, len(head))}}" for head, figure in zip(heads, figures, strict=True))
+        print(f"{name:8}{rate:9,.0f}  " + "  ".join(cells))
     print(
         f"{flops / 1e6:,.1f} MFLOP an image and step; matrix product {peak / 1e9:,.0f} GFLOP/s; {len(rounds)} rounds."
     )
