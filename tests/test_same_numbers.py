@@ -1,5 +1,7 @@
 """Numbers that follow from the configuration and the seed alone, and do not drift."""
 
+from multiprocessing import active_children
+
 import pytest
 import torch
 from conftest import QUICK
@@ -65,6 +67,7 @@ def test_the_seed_alone_decides_whatever_the_workers(losses):
     words = ["--config", QUICK, *DROPOUT.split()]
     crops = [losses(*words, f"--data.transforms={CROPS}", f"--data.num_workers={n}") for n in (0, 1, 4)]
     assert crops[0] == crops[1] == crops[2]
+    assert not active_children()  # workers end with their training
     plain, again, other = (losses(*words, "--seed_everything", seed) for seed in (0, 0, 1))
     assert plain == again and not set(plain) & set(other)
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from errno import ENOSPC
+from multiprocessing import active_children
 
 import pytest
 import torch
@@ -55,6 +56,7 @@ def test_the_batch_of_a_nan_is_kept_as_the_network_was_given_it(words, train, tm
     spoil = Spoil(step=13)
     with pytest.raises(UserError, match=r"became nan at step 13 \(epoch 1, .*the best checkpoint is ") as said:
         train("--config", QUICK, *FEW, *words, callbacks=[spoil])
+    assert not active_children()  # data workers
     (path,) = tmp_path.rglob("bad_batch_rank0.pt")
     kept = torch.load(path, weights_only=True)
     assert str(path) in str(said.value) and f"learning rate {spoil.rate:.3g}" in str(said.value)

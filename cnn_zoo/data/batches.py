@@ -68,6 +68,12 @@ class Batches:
         for k, (images, labels) in enumerate(fetched, done):
             yield images, labels, self.draw(epoch, k)
 
+    def close(self) -> None:
+        """End the workers now: once a garbage collection finds them, torch waits some seconds for each."""
+        if self.workers and self.workers._iterator is not None:
+            self.workers._iterator._shutdown_workers()
+            self.workers._iterator = None
+
     def batch(self, epoch: int, k: int) -> tuple[Tensor, Tensor, int]:
         """Batch k of an epoch once more, in this process."""
         (indices,) = islice(self.indices(epoch), k, k + 1)

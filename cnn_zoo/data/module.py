@@ -61,6 +61,7 @@ class ImageData(LightningDataModule):
         self.augment, self.transforms, self.num_workers = augment, transforms or [], num_workers
         self.progressive = progressive
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}  # images uint8 (N, H, W, C), labels int64 (N)
+        self._loaders: list[Batches] = []
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
         if num_workers < 0:
@@ -120,7 +121,7 @@ class ImageData(LightningDataModule):
 
     def _batches(self, name: str) -> Batches:
         train, trainer = name == "train", self.trainer
-        return Batches(
+        batches = Batches(
             *self._resident(*self.sets[name]),
             self.batch_size,
             shuffle=train,
@@ -133,6 +134,15 @@ class ImageData(LightningDataModule):
             num_workers=self.num_workers,
             alternate=train and self.augment is not None and self.augment.flip == "alternate",
         )
+        self._loaders.append(batches)
+        return batches
+
+    def teardown(self, stage: str) -> None:
+        while self._loaders:
+            self._loaders.pop().close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("")
 
     def _resident(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The set where its batches are fetched fastest: for a GPU on it, or pinned where it does not fit."""
