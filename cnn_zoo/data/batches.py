@@ -5,12 +5,15 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cnn_zoo.errors import UserError
+
+GRACE = 10  # seconds that a data worker lives on after SIGTERM
 
 
 class Batches:
@@ -110,8 +113,13 @@ class Batches:
 
 def outlive_first_signal(worker: int) -> None:
     """In a worker: terminals and clusters signal all processes, but training, which saves, needs its batch first."""
+
+    def linger(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(GRACE)  # it may be its parent's, which waits for it to end
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, linger)
 
 
 class _Indices:
