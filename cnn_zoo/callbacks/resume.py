@@ -169,7 +169,7 @@ class Resume(Callback):
         done = loop.epoch_loop.batch_progress.current.completed
         if done in (0, trainer.num_training_batches):
             loop.epoch_loop.restarting = False
-        elif loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        elif loop.epoch_loop._should_check_val_fx(loop._data_fetcher) and not loop._should_accumulate():
             loop.epoch_loop._batches_that_stepped -= 1  # stopped after a validation, it goes on as with one more step
 
 
