@@ -3,12 +3,14 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from errno import ENOSPC
 from multiprocessing import active_children
 
 import pytest
 import torch
-from conftest import QUICK
+from conftest import QUICK, ROOT
 from lightning.pytorch import Callback
 from torch import nn
 
@@ -90,6 +92,12 @@ class Break(nn.Module):
 
 def broken(how):
     return f'--data.transforms=[{{"class_path": "test_watch.Break", "init_args": {{"how": "{how}"}}}}]'
+
+
+def test_a_command_with_data_workers_comes_to_its_end(tmp_path):
+    words = ["--config", QUICK, *FEW, f"--data.transforms={CROPS}", "--data.num_workers=2", "--export=null"]
+    command = [sys.executable, "-m", "cnn_zoo.fit", *words, "--trainer.default_root_dir", tmp_path]
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True, timeout=120)
 
 
 def test_images_that_are_no_numbers_are_blamed(train):

@@ -26,7 +26,7 @@ RECIPES: dict[str, tuple[int, list[dict[str, Any]]]] = {  # epochs, and what its
     "mnist/lenet5": (4, [{"class_path": f"{V2}.RandomAffine", "init_args": AFFINE}]),
     "fashion_mnist/lenet5": (10, [{"class_path": f"{V2}.RandomCrop", "init_args": {"size": 28, "padding": 1}}, FLIP]),
     "cifar10/simple_cnn": (
-        5,
+        3,
         [
             {"class_path": f"{V2}.RandomCrop", "init_args": {"size": 32, "padding": 2, "padding_mode": "reflect"}},
             FLIP,
