@@ -24,7 +24,7 @@ FLIP = {"class_path": f"{V2}.RandomHorizontalFlip"}
 AFFINE = {"degrees": 10, "translate": [0.08, 0.08], "interpolation": "bilinear"}
 RECIPES: dict[str, tuple[int, list[dict[str, Any]]]] = {  # epochs, and what its `augment` is in torchvision
     "mnist/lenet5": (4, [{"class_path": f"{V2}.RandomAffine", "init_args": AFFINE}]),
-    "fashion_mnist/lenet5": (10, [{"class_path": f"{V2}.RandomCrop", "init_args": {"size": 28, "padding": 1}}, FLIP]),
+    "fashion_mnist/lenet5": (4, [{"class_path": f"{V2}.RandomCrop", "init_args": {"size": 28, "padding": 1}}, FLIP]),
     "cifar10/simple_cnn": (
         3,
         [
