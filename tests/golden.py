@@ -6,6 +6,8 @@ K pytorchcv's counts: parameters alone for DenseNet-40, DenseNet-BC-100 and HarD
 (210.80 M, 298.45 M, .4375 G, .7889 G, 4.256 G, 9.089 G) also counts batch norms, activations and pooling.
 """
 
+from cnn_zoo.backbones import ZOO
+
 COMPLEXITY = [
     # name, arguments, image_size, parameters, MACs
     ("mlp", {}, 28, 535_818, 535_040),  # by hand: 784-512-256-10
@@ -91,3 +93,10 @@ COMPLEXITY = [
     ("hardnet68", {}, 224, 17_565_348, 4_246_114_304),  # K, P: 17.6 M
     ("hardnet85", {}, 224, 36_670_212, 9_074_081_584),  # K, P: 36.7 M
 ]
+
+DEEPER = {  # the code of another, deeper or wider
+    *("resnet34", "resnet101", "resnet152", "resnet32", "resnet44", "resnet56", "resnet110", "vgg13", "vgg16", "vgg19"),
+    *("plain32", "plain34", "plain44", "plain56", "densenet161", "densenet169", "densenet201", "hardnet85"),
+    *(f"efficientnet_b{i}" for i in range(1, 8)),
+}
+FAMILIES = sorted(set(ZOO) - DEEPER)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from golden import COMPLEXITY
+from golden import COMPLEXITY, FAMILIES
 
 from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.complexity import count_macs, count_params
@@ -69,14 +69,7 @@ def test_an_output_depends_on_its_image_alone(name):
         torch.testing.assert_close(channels_last, logits, atol=1e-8, rtol=1e-8)
 
 
-DEEPER = {  # the code of another, deeper or wider
-    *("resnet34", "resnet101", "resnet152", "resnet32", "resnet44", "resnet56", "resnet110", "vgg13", "vgg16", "vgg19"),
-    *("plain32", "plain34", "plain44", "plain56", "densenet161", "densenet169", "densenet201", "hardnet85"),
-    *(f"efficientnet_b{i}" for i in range(1, 8)),
-}
-
-
-@pytest.mark.parametrize("name", sorted(set(ZOO) - DEEPER))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_onnx_of_every_family(name, tmp_path):
     model, images = calibrated(name), torch.randn(3, 3, 32, 32)
     difference = export_onnx(model, tmp_path / "model.onnx", images)
