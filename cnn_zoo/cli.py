@@ -55,11 +55,13 @@ class CLI(LightningCLI):
     """`experiment` names the run; the callbacks of DEFAULT_CALLBACKS are keys of the configuration.
 
     Args:
+        doc: of the command: what it does, an empty line, and how it is called; `--help` begins with these.
         training: whether to log, write a run folder and use callbacks.
     """
 
-    def __init__(self, training: bool = True) -> None:
+    def __init__(self, doc: str = "", training: bool = True) -> None:
         self.training = training
+        self.help = dict(zip(("description", "usage"), doc.strip().split("\n\n"), strict=False))
         quiet()
         with refusals_said(MisconfigurationException, TypeError, ValueError):
             self.parse_and_build()
@@ -71,7 +73,7 @@ class CLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},  # `--trainer.max_epoch` is a mistake, not an abbreviation
+            parser_kwargs=self.help | {"allow_abbrev": False},  # `--trainer.max_epoch` is a mistake
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # hyper-parameters are primitive: the checkpoint needs no help

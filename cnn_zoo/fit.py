@@ -12,7 +12,7 @@ from cnn_zoo.data.batches import worker_errors_said
 
 def main() -> None:
     keep_memory()
-    cli = CLI()
+    cli = CLI(__doc__)
     trainer, model = cli.trainer, cli.model
     late = refusals_said(ValueError, about="val_check_interval")  # only then is it known how many batches there are
     with worker_errors_said(), refusals_said(MisconfigurationException), late:

@@ -11,7 +11,7 @@ from cnn_zoo.errors import UserError
 
 
 def main() -> None:
-    cli = CLI(training=False)
+    cli = CLI(__doc__, training=False)
     if not cli.config.ckpt_path:
         raise UserError("Name the checkpoint to test: --ckpt_path RUN/checkpoints/best.ckpt.")
     load_weights(cli.model, cli.config.ckpt_path)

@@ -39,6 +39,7 @@ def test_quickstart_then_the_same_figures_again(tmp_path):
 def test_help_and_print_config(name, capsys, monkeypatch):
     main = {"fit": fit.main, "test": test.main}[name]
     for words, said in (
+        (["--help"], f"usage: python -m cnn_zoo.{name} --config "),
         (["--help"], "--early_stopping"),
         (["--config", str(QUICK), "--print_config"], "max_lr: 0.004"),
     ):
