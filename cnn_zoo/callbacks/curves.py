@@ -54,8 +54,9 @@ class Curves(Callback):
         if not self.rows:
             return {}
         best = best_row(self.rows)
+        accuracy = best.get("val/accuracy")
         return {
-            "val_accuracy": best.get("val/accuracy"),
+            "val_accuracy": accuracy and round(accuracy, 6),
             "best_epoch": int(best["epoch"]),
             "epochs": len(self.rows),
             "verdict": verdict(self.rows),

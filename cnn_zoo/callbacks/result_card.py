@@ -124,6 +124,8 @@ def said(card: dict[str, Any], folder: Path) -> dict[str, str]:
         "test accuracy": f"{accuracy} of {images} images (loss {card['test_loss']:.4f})",
         "by class": ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()),
     }
+    if card["test_accuracy_flip"] is not None:
+        facts["test accuracy"] += f"; {card['test_accuracy_flip']:.2%} with test-time flips"
     if "ece" in card:
         rates = f"precision {card['precision']:.2%}, recall {card['recall']:.2%} (means over the classes)"
         facts["quality"] = f"{rates}; calibration error {card['ece']:.2%}"
