@@ -34,8 +34,10 @@ def test_the_rest_of_an_epoch_without_its_beginning(workers):
     transforms = {} if workers is None else {"transforms": [v2.RandomCrop(8, padding=2)], "num_workers": workers}
     arguments = {"batch_size": 8, "shuffle": True, "seed": 3, "epoch": lambda: 5} | transforms
     state = torch.get_rng_state()
-    whole = list(Batches(images, torch.arange(40), **arguments))
-    rest = list(Batches(images, torch.arange(40), **arguments, done=lambda: 3))
+    batches = [Batches(images, torch.arange(40), **arguments, done=lambda done=done: done) for done in (0, 3)]
+    whole, rest = map(list, batches)
+    for loader in batches:
+        loader.close()
     assert torch.equal(torch.get_rng_state(), state)  # dropout's draws do not depend on when batches are asked for
     assert len(whole) == 5 and len(rest) == 2
     for (images, labels, draw), (images_again, labels_again, draw_again) in zip(whole[3:], rest, strict=True):
