@@ -1,17 +1,26 @@
-"""cnn_zoo: train, compare, shrink and ship CNNs. Importing it imports nothing; a network, torch alone."""
+"""cnn_zoo: train, compare, shrink and ship image-classification CNNs.
+
+`import cnn_zoo` imports nothing else. Its functions import torch when they are first used, and nothing of lightning.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_zoo.backbone_file import load_backbone
-    from cnn_zoo.create import create_model, list_models
+    from cnn_zoo.backbones.create import create_model, list_models
+    from cnn_zoo.formats.backbone_file import load_backbone
 
 __all__ = ["create_model", "list_models", "load_backbone"]
 
+MODULES = {
+    "create_model": "cnn_zoo.backbones.create",
+    "list_models": "cnn_zoo.backbones.create",
+    "load_backbone": "cnn_zoo.formats.backbone_file",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """PEP 562: a command that needs no torch does not wait for it."""
-    if name not in __all__:
+    """Import a function when it is first used (PEP 562), so that a command without torch starts at once."""
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("cnn_zoo.backbone_file" if name == "load_backbone" else "cnn_zoo.create"), name)
+    return getattr(import_module(MODULES[name]), name)

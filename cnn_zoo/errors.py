@@ -1,5 +1,8 @@
-"""The one exception for what a person can mend; the commands print it as one sentence and exit with status 2."""
+"""The exception for every mistake that a user can correct."""
 
 
 class UserError(Exception):
-    """Says what was wrong, what is accepted and how to mend it, in one sentence."""
+    """An error whose text is one sentence: what is wrong, what is accepted, what to type.
+
+    A command prints it as `error: …` and exits with status 2.
+    """

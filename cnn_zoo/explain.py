@@ -9,11 +9,10 @@ of; the data are those of RUN/config.yaml. An image that cannot be read is named
 """
 
 import sys
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_zoo.command import Arguments, positive, run
+from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import refuse_existing, whole_file
 
@@ -22,19 +21,17 @@ if TYPE_CHECKING:
 
 
 BATCH = 64
-Facts = dict[str, Any]  # classes, mean, std, in_channels, image_size
+NetworkDescription = dict[str, Any]  # classes, mean, std, in_channels, image_size
 
 
-def make_parser() -> Arguments:
-    parser = Arguments(
-        "python -m cnn_zoo.explain",
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "explain",
         description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="RUN/checkpoints/best.ckpt")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE_OR_FOLDER", help="folders with all below them")
-    parser.add_argument("--misclassified", type=positive, metavar="N", help="instead: mistakes on the run's test set")
+    parser.add_argument("--misclassified", type=positive_int, metavar="N", help="instead: mistakes on the run's test set")
     parser.add_argument("--of", metavar="CLASS", help="what speaks for this class (default: for the predicted one)")
     parser.add_argument("--out", type=Path, default=Path("explained"), metavar="DIR", help="default: explained")
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
@@ -75,8 +72,8 @@ def test_set(config_path: Path) -> tuple["Tensor", "Tensor"]:
     """Images uint8 (N, H, W, C) and labels (N) of a run's test set."""
     import yaml
 
-    from cnn_zoo.create import call, import_path
     from cnn_zoo.data.module import ImageData
+    from cnn_zoo.imports import call_checked, import_object
 
     try:
         data = yaml.safe_load(config_path.read_text())["data"]
@@ -86,16 +83,16 @@ def test_set(config_path: Path) -> tuple["Tensor", "Tensor"]:
             f"The test set is that of the run's configuration, but {config_path} cannot be read ({error}); name "
             "images instead."
         ) from error
-    if not issubclass(import_path(path), ImageData):
+    if not issubclass(import_object(path), ImageData):
         raise UserError(f"{config_path} names {path} as its data, which is no data module of this package.")
     only_training = ("augment", "transforms")
-    module = call(import_path(path), path, **{k: v for k, v in arguments.items() if k not in only_training})
+    module = call_checked(import_object(path), path, **{k: v for k, v in arguments.items() if k not in only_training})
     module.prepare_data()
     module.setup("test")
     return module.sets["test"]
 
 
-def mistakes(model: "nn.Module", facts: Facts, config: Path, n: int) -> list[tuple[str, "Tensor", str]]:
+def mistakes(model: "nn.Module", description: NetworkDescription, config: Path, n: int) -> list[tuple[str, "Tensor", str]]:
     """(name, pixels, what it is) of the n test images that the model is wrong about and surest of."""
     import torch
 
@@ -103,21 +100,21 @@ def mistakes(model: "nn.Module", facts: Facts, config: Path, n: int) -> list[tup
 
     images, labels = test_set(config)
     with torch.no_grad():
-        batches = (normalize(x.permute(0, 3, 1, 2), facts["mean"], facts["std"]) for x in images.split(BATCH))
+        batches = (normalize(x, description.mean, description.std) for x in images.split(BATCH))
         sure, predicted = torch.cat([model(batch).softmax(1) for batch in batches]).max(1)
     sure[predicted == labels] = -1
     chosen = [i for i in sure.argsort(descending=True)[:n].tolist() if sure[i] >= 0]
-    return [(f"test_{i:05d}", images[i], f"true class {facts['classes'][labels[i]]}, ") for i in chosen]
+    return [(f"test_{i:05d}", images[i], f"true class {description['classes'][labels[i]]}, ") for i in chosen]
 
 
-def from_files(files: list[Path], facts: Facts) -> list[tuple[str, "Tensor", str]]:
+def from_files(files: list[Path], description: NetworkDescription) -> list[tuple[str, "Tensor", str]]:
     """(name, pixels, nothing) of those that can be read; the others are named on stderr."""
     from cnn_zoo.data.images import read_pixels
 
     found = []
     for i, path in enumerate(files, start=1):
         try:
-            pixels, _ = read_pixels(path, facts["image_size"], facts["in_channels"])
+            pixels, _ = read_pixels(path, description.image_size, description.in_channels)
             found.append((f"{i:03d}_{path.stem}", pixels, ""))  # numbered: folders may use a name twice
         except UserError as error:
             sys.stderr.write(f"error: {error}\n")
@@ -125,15 +122,15 @@ def from_files(files: list[Path], facts: Facts) -> list[tuple[str, "Tensor", str
 
 
 def explain(
-    model: "nn.Module", facts: Facts, found: list[tuple[str, "Tensor", str]], of: int | None, out: Path
+    model: "nn.Module", description: NetworkDescription, found: list[tuple[str, "Tensor", str]], of: int | None, out: Path
 ) -> None:
     import torch
 
     from cnn_zoo.data import normalize
 
-    classes = facts["classes"]
+    classes = description.classes
     for name, pixels, true in found:
-        images = normalize(pixels.permute(2, 0, 1)[None], facts["mean"], facts["std"])
+        images = normalize(pixels[None], description.mean, description.std)
         with torch.no_grad():
             probabilities = model(images).softmax(1)[0]
         predicted = int(probabilities.argmax())
@@ -146,29 +143,29 @@ def explain(
         print(f"{out / name}.png: {said.replace(chr(10), '; ')}")
 
 
-def main() -> None:
-    options = make_parser().parse_args()
+def main(arguments: list[str]) -> None:
+    options = make_parser().parse_args(arguments)
     if bool(options.images) == bool(options.misclassified):
         raise UserError("Name images or folders, or else --misclassified N for mistakes on the run's test set.")
-    from cnn_zoo.backbone_file import load_classifier
     from cnn_zoo.data.images import image_files
+    from cnn_zoo.formats.backbone_file import load_classifier
 
     files = image_files(options.images)
-    model, facts = load_classifier(options.ckpt, imports=options.imports)
-    classes = facts["classes"]
+    model, description = load_classifier(options.ckpt, imports=options.imports)
+    classes = description.classes
     if options.of is not None and options.of not in classes:
         raise UserError(f"--of {options.of!r} is none of the classes {', '.join(classes)}.")
     if not len(getattr(model, "stages", ())):
         raise UserError("Grad-CAM needs a network with `stages`, as those of the zoo have.")
     if options.misclassified:
         config = options.ckpt.resolve().parent.parent / "config.yaml"
-        found = mistakes(model, facts, config, options.misclassified)
+        found = mistakes(model, description, config, options.misclassified)
     else:
-        found = from_files(files, facts)
+        found = from_files(files, description)
     for name, _, _ in found:
         refuse_existing(options.out / f"{name}.png", options.overwrite)
     of = None if options.of is None else classes.index(options.of)
-    explain(model, facts, found, of, options.out)
+    explain(model, description, found, of, options.out)
     sys.exit(1 if len(found) < len(files) else 0)
 
 

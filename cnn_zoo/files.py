@@ -1,29 +1,43 @@
-"""Files that are whole or absent."""
+"""Files that are either complete or absent."""
 
+import csv
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cnn_zoo.errors import UserError
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+NOT_WRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
 
 
-class Unwritable(UserError):
+class NotWritableError(UserError):
+    """A file that cannot be written; the file that was at its path is unchanged."""
+
     def __init__(self, path: Path, reason: str | None) -> None:
-        super().__init__(f"{path} cannot be written ({reason}); what was there is kept.")
+        super().__init__(f"{path} cannot be written ({reason}); the file that was there is unchanged.")
         self.reason = reason
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` only when all is written.
+    """Yield a temporary path beside `path`; move it to `path` once the block has written it completely.
 
     Raises:
-        UserError: the disk is full or does not let itself be written to; what was at `path` is as it was.
+        UserError: The disk is full or not writable. The file that was at `path` is unchanged.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -32,16 +46,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except Unwritable as error:  # a file on the way to this one
-        raise Unwritable(path, error.reason) from error
+    except NotWritableError as error:  # raised by an inner whole_file: name the file that the user asked for
+        raise NotWritableError(path, error.reason) from error
     except OSError as error:
-        if error.errno not in UNWRITABLE:  # what is read meanwhile, a download say, may fail as well
+        if error.errno not in NOT_WRITABLE:  # the block may also read, for example from the network
             raise
-        raise Unwritable(path, error.strerror) from error
+        raise NotWritableError(path, error.strerror) from error
     finally:
         part.unlink(missing_ok=True)
 
 
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `rows` as a CSV file whose columns are the keys of the last row; other keys are left out."""
+    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise UserError if `path` exists and must not be replaced."""
     if path.exists() and not overwrite:
-        raise UserError(f"{path} exists and is kept; --overwrite replaces it.")
+        raise UserError(f"{path} already exists; add --overwrite to replace it.")

@@ -5,24 +5,27 @@ python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] 
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cnn_zoo.cli import CLI, keep_memory, load_weights, refusals_said
-from cnn_zoo.command import run
-from cnn_zoo.data.batches import worker_errors_said
+from cnn_zoo.callbacks.trainer import best_checkpoint
+from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user_error
+from cnn_zoo.command_line.process import keep_freed_memory
+from cnn_zoo.command_line.run import run
+from cnn_zoo.data.batches import report_worker_errors
 
 
-def main() -> None:
-    keep_memory()
-    cli = CLI(__doc__)
-    trainer, model = cli.trainer, cli.model
-    late = refusals_said(ValueError, about="val_check_interval")  # only then is it known how many batches there are
-    with worker_errors_said(), refusals_said(MisconfigurationException), late:
-        trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
+def main(arguments: list[str]) -> None:
+    keep_freed_memory()
+    cli = CLI(arguments, __doc__)
+    trainer, task = cli.trainer, cli.model
+    # lightning checks val_check_interval only when it knows the number of batches
+    bad_interval = report_as_user_error(ValueError, about="val_check_interval")
+    with report_worker_errors(), report_as_user_error(MisconfigurationException), bad_interval:
+        trainer.fit(task, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
     if trainer.early_stopping_callback and trainer.early_stopping_callback.stopping_reason_message:
         print(trainer.early_stopping_callback.stopping_reason_message)
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    best = best_checkpoint(trainer)
     if best:
-        load_weights(model, best)
-    trainer.test(model, datamodule=cli.datamodule, verbose=False)
+        load_weights(task, best)
+    trainer.test(task, datamodule=cli.datamodule, verbose=False)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""What networks cost: one by layer, several side by side.
+"""Show what networks cost: one network layer by layer, or several compared.
 
 python -m cnn_zoo.summary NAME [NAME …] [--num_classes 10] [--in_channels 3] [--image_size 32] [--width 0.5 …]
     [--sort macs] [--csv FILE] [--picture FILE] [--markdown]
 
-NAME is a name of the zoo, an import path, a pattern such as 'resnet*', `all`, or a checkpoint of a run (FILE.ckpt),
-which brings its own sizes and arguments. Any other --argument goes to the networks.
+NAME is a network of the zoo, an import path, a pattern such as 'resnet*', `all`, or a checkpoint of a run (FILE.ckpt),
+which has its own sizes and arguments. Any other --argument goes to the networks.
 """
 
-import csv
+import argparse
 import math
 import sys
-from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,83 +20,104 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_zoo import create_model, list_models
-from cnn_zoo.analysis.compare import COLUMNS, compare, draw, layers, markdown
-from cnn_zoo.analysis.complexity import counters
-from cnn_zoo.analysis.layers import Row, totals
-from cnn_zoo.backbone_file import read_backbone
-from cnn_zoo.command import Arguments, positive, run
+from cnn_zoo.analysis.compare import COLUMNS, checked_layer_table, compare_networks, markdown_table
+from cnn_zoo.analysis.complexity import compare_counters
+from cnn_zoo.analysis.layers import LayerRow, totals
+from cnn_zoo.analysis.plots import parameters_against_macs, save_figure
+from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file
+from cnn_zoo.files import write_csv
+from cnn_zoo.formats.backbone_file import read_backbone
 
-SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}  # of images in pixels
+DEFAULT_SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}  # image_size in pixels
+WIDTH_WITHOUT_TERMINAL = 200  # characters of a table in a file or a pipe
+PICTURE_DPI = 120
 
 
-def make_parser() -> Arguments:
-    parser = Arguments("python -m cnn_zoo.summary", description=__doc__.split("\n")[0], allow_abbrev=False)
+def make_parser() -> tuple[ArgumentParser, set[str]]:
+    """Return the parser and the names of its options."""
+    parser = ArgumentParser("summary", __doc__.splitlines()[0])
+    parser.epilog = "Any other --argument VALUE goes to the networks: --width 0.5"
     parser.add_argument(
         "names", nargs="+", metavar="NAME", help="network, import path, pattern ('resnet*'), all or a FILE.ckpt"
     )
-    for size, default in SIZES.items():
+    options = [
         parser.add_argument(
-            f"--{size}", type=positive, default=SUPPRESS, help=f"default: {default}, or the checkpoint's"
+            f"--{size}", type=positive_int, default=argparse.SUPPRESS, help=f"default: {value}, or the checkpoint's"
         )
-    parser.add_argument("--sort", choices=COLUMNS, help="of a comparison: the column, smallest first")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="the table, in full, also as a file")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="parameters against MACs (.png, .svg, .pdf)")
-    parser.add_argument("--markdown", action="store_true", help="print a Markdown table with links to the papers")
-    parser.epilog = "Any other --argument VALUE goes to the networks: --width 0.5"
-    return parser
+        for size, value in DEFAULT_SIZES.items()
+    ]
+    options += [
+        parser.add_argument("--sort", choices=COLUMNS, help="of a comparison: the column, smallest first"),
+        parser.add_argument("--csv", type=Path, metavar="FILE", help="the table, in full, also as a file"),
+        parser.add_argument("--picture", type=Path, metavar="FILE", help="parameters against MACs (.png, .svg, .pdf)"),
+        parser.add_argument("--markdown", action="store_true", help="print a Markdown table with links to the papers"),
+    ]
+    return parser, {"--help"} | {name for option in options for name in option.option_strings}
 
 
-def split(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Our own words, and the --argument VALUE pairs that are the networks'; values are read as YAML."""
-    ours, theirs, rest = [], {}, list(words)
+def split_arguments(words: Sequence[str], options: set[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the words for this command and the arguments for the networks.
+
+    An argument for the networks is an unknown `--argument VALUE` or `--argument=VALUE`. Its value is read as YAML.
+
+    Args:
+        options: The options of this command.
+    """
+    own_words: list[str] = []
+    arguments: dict[str, Any] = {}
+    rest = list(words)
     while rest:
         word = rest.pop(0)
-        key, equals, value = word.partition("=")
-        if not word.startswith("--") or key in known:
-            ours.append(word)
+        option, equals, value = word.partition("=")
+        if not word.startswith("--") or option in options:
+            own_words.append(word)
             continue
-        if not equals and not rest:
-            raise UserError(f"{word} needs a value.")
-        value = value if equals else rest.pop(0)
+        if not equals:
+            if not rest:
+                raise UserError(f"{word} needs a value.")
+            value = rest.pop(0)
         try:
-            theirs[key[2:]] = yaml.safe_load(value)
+            arguments[option.removeprefix("--")] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UserError(f"The value of {key} cannot be read: {value!r}.") from error
-    return ours, theirs
+            raise UserError(f"The value of {option} cannot be read: {value!r}.") from error
+    return own_words, arguments
 
 
-def expand(names: list[str]) -> list[str]:
-    """Patterns and `all` to names, each once."""
-    found: dict[str, None] = {}
+def expand_patterns(names: list[str]) -> list[str]:
+    """Replace patterns and `all` by the names they match; each name comes once."""
+    expanded: dict[str, None] = {}
     for name in names:
-        matches = list_models("*" if name == "all" else name) if name == "all" or set(name) & set("*?[") else [name]
+        pattern = "*" if name == "all" else name
+        matches = list_models(pattern) if set(pattern) & set("*?[") else [name]
         if not matches:
             raise UserError(f"No network of the zoo matches {name!r}; there are {', '.join(list_models())}.")
-        found |= dict.fromkeys(matches)
-    return list(found)
+        expanded |= dict.fromkeys(matches)
+    return list(expanded)
 
 
-def build(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(name, arguments) for create_model; what was given goes before what a checkpoint says."""
+def backbone_and_arguments(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return (name, arguments) for create_model. The arguments given override those in a checkpoint."""
     if not name.endswith(".ckpt"):
-        return name, SIZES | given
-    facts = read_backbone(name)[0]
-    if "." in facts["backbone"]:
-        raise UserError(f"{name} is of {facts['backbone']}, which is not in the zoo; give that and its sizes by hand.")
-    return facts["backbone"], {size: facts[size] for size in SIZES} | (facts.get("backbone_args") or {}) | given
+        return name, DEFAULT_SIZES | given
+    description, _ = read_backbone(name)
+    backbone = description.backbone
+    if "." in backbone:
+        raise UserError(
+            f"{name} contains {backbone}, which is not in the zoo; give {backbone} and its sizes instead of the file."
+        )
+    return backbone, description.sizes | description.backbone_args | given
 
 
-def title(arguments: dict[str, Any]) -> str:
+def describe_input(arguments: dict[str, Any]) -> str:
     size = arguments["image_size"]
     return f"{arguments['in_channels']} x {size} x {size} image, {arguments['num_classes']} classes"
 
 
-def show(value: Any) -> str:
-    """1,234 and 1.5; the whole image; 3 of (3, 3) and 1x7 of (1, 7)."""
+def format_value(value: Any) -> str:
+    """Format 1234 as 1,234, 1.5 as 1.50, inf as the whole image, (3, 3) as 3 and (1, 7) as 1x7."""
     if isinstance(value, tuple):
-        return show(value[0]) if value[0] == value[-1] else "x".join(map(show, value))
+        return format_value(value[0]) if value[0] == value[-1] else "x".join(map(format_value, value))
     if value == math.inf:
         return "image"
     if isinstance(value, float) and not value.is_integer():
@@ -105,27 +125,43 @@ def show(value: Any) -> str:
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)
 
 
-def window(row: Row) -> str:
-    """7/2/3: kernel, stride, padding; and what is not 1 of dilation and groups."""
+def format_window(row: LayerRow) -> str:
+    """Format kernel 7, stride 2, padding 3 as 7/2/3, followed by the dilation and the groups that are not 1."""
     if row.kernel is None:
         return ""
-    dilation = f" d{show(row.dilation)}" if row.dilation not in (None, (1, 1)) else ""
-    groups = f" g{row.groups}" if row.groups > 1 else ""
-    return "/".join(show(part) for part in (row.kernel, row.stride, row.padding)) + dilation + groups
+    window = "/".join(format_value(part) for part in (row.kernel, row.stride, row.padding))
+    if row.dilation not in (None, (1, 1)):
+        window += f" d{format_value(row.dilation)}"
+    if row.groups > 1:
+        window += f" g{row.groups}"
+    return window
 
 
-def layers_table(title: str, rows: list[Row]) -> Table:
+def layers_table(title: str, rows: list[LayerRow]) -> Table:
     table = Table(title=title)
     for header in ("layer", "kind", "output", "kernel/stride/pad"):
         table.add_column(header)
     for header in ("parameters", "without bias", "MACs", "field", "jump", "kB", "CIO"):
         table.add_column(header, justify="right")
     for row in rows:
-        seen = (show(row.field), "" if 0 in row.jump else show(row.jump))
-        costs = [f"{n:,}" if n else "" for n in (row.parameters, row.weights, row.macs)]
-        output, traffic = "x".join(map(str, row.output)), f"{row.traffic:,}" if row.traffic else ""
-        table.add_row(row.name, row.kind, output, window(row), *costs, *seen, f"{row.memory / 1e3:,.1f}", traffic)
+        table.add_row(
+            row.name,
+            row.kind,
+            "x".join(map(str, row.output)),
+            format_window(row),
+            blank_if_zero(row.parameters),
+            blank_if_zero(row.weights),
+            blank_if_zero(row.macs),
+            format_value(row.field),
+            "" if 0 in row.jump else format_value(row.jump),
+            f"{row.memory / 1e3:,.1f}",
+            blank_if_zero(row.traffic),
+        )
     return table
+
+
+def blank_if_zero(count: int) -> str:
+    return f"{count:,}" if count else ""
 
 
 def comparison_table(title: str, networks: list[dict[str, Any]]) -> Table:
@@ -133,64 +169,64 @@ def comparison_table(title: str, networks: list[dict[str, Any]]) -> Table:
     for key, header in COLUMNS.items():
         table.add_column(header, justify="left" if key == "network" else "right")
     for network in networks:
-        shown = network | {"megabytes": f"{network['megabytes']:,.2f}"}
-        table.add_row(*(show(shown[key]) for key in COLUMNS))
+        cells = network | {"megabytes": f"{network['megabytes']:,.2f}"}
+        table.add_row(*(format_value(cells[key]) for key in COLUMNS))
     return table
 
 
-def one_network(name: str, title: str, **arguments: Any) -> tuple[list[dict[str, Any]], Table, str]:
-    """Its rows, its table, and what is said below the table."""
+def summarize_network(name: str, title: str, arguments: dict[str, Any]) -> tuple[list[dict[str, Any]], Table, str]:
+    """Return the rows of one network's layers, their table, and the text below the table."""
     model = create_model(name, **arguments)
     channels, size = arguments["in_channels"], arguments["image_size"]
-    rows = layers(name, model, channels, size)
-    total, counted = totals(model, rows), counters(model, (channels, size, size))
-    said = [
+    rows = checked_layer_table(name, model, channels, size)
+    total = totals(model, rows)
+    macs = compare_counters(model, (channels, size, size))
+    unit = " px" if total["receptive_field"] < math.inf else ""
+    sentences = [
         f"{total['parameters']:,} parameters ({total['megabytes']:,.2f} MB with buffers); {total['macs']:,} MACs of "
         "convolution and linear layers.",
         f"Convolutions write {total['activations']:,} activations and move {total['cio']:,} elements (CIO); a pixel of "
-        f"the last map sees {show(total['receptive_field'])}{' px' if total['receptive_field'] < math.inf else ''}.",
-        f"MACs by us {counted['ours']:,}, by fvcore {counted['fvcore']:,}, by torch {counted['torch']:,}.",
+        f"the last map sees {format_value(total['receptive_field'])}{unit}.",
+        f"MACs by us {macs['ours']:,}, by fvcore {macs['fvcore']:,}, by torch {macs['torch']:,}.",
     ]
-    return [asdict(row) for row in rows], layers_table(title, rows), "\n".join(said + counted["explanation"])
+    return [asdict(row) for row in rows], layers_table(title, rows), "\n".join(sentences + macs["explanation"])
 
 
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with whole_file(path) as part, open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        for row in rows:  # a pair of equal numbers is one number, the whole image is inf
-            flat = {k: v if not isinstance(v, tuple) else "x".join(map(str, v)) for k, v in row.items()}
-            writer.writerow(flat)
+def join_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for a CSV file, where (3, 3) becomes 3x3."""
+    return {key: "x".join(map(str, value)) if isinstance(value, tuple) else value for key, value in row.items()}
 
 
-def main() -> None:
-    parser = make_parser()
-    words, arguments = split(sys.argv[1:], list(parser._option_string_actions))
-    options = parser.parse_args(words)
-    arguments |= {size: value for size, value in vars(options).items() if size in SIZES}
-    names = expand(options.names)
-    chosen = [build(name, arguments) for name in names]
-    networks = compare(chosen, options.sort)
-    heading = " or ".join(dict.fromkeys(title(of_one) for _, of_one in chosen))
+def main(arguments: list[str]) -> None:
+    parser, option_names = make_parser()
+    own_words, network_arguments = split_arguments(arguments, option_names)
+    options = parser.parse_args(own_words)
+    network_arguments |= {size: value for size, value in vars(options).items() if size in DEFAULT_SIZES}
+    names = expand_patterns(options.names)
+    chosen = [backbone_and_arguments(name, network_arguments) for name in names]
+
+    networks = compare_networks(chosen, options.sort)
+    heading = " or ".join(dict.fromkeys(describe_input(values) for _, values in chosen))
     if options.markdown or len(chosen) > 1:
-        rows, table, said = networks, comparison_table(heading, networks), ""
+        rows, table, text = networks, comparison_table(heading, networks), ""
     else:
-        ((name, of_one),) = chosen
+        name, arguments_of_one = chosen[0]
         label = name if name == names[0] else f"{name} of {names[0]}"
-        rows, table, said = one_network(name, f"{label}: {heading}", **of_one)
+        rows, table, text = summarize_network(name, f"{label}: {heading}", arguments_of_one)
     try:
         if options.csv:
-            write_csv(options.csv, rows)
+            write_csv(options.csv, [join_tuples(row) for row in rows])
         if options.picture:
-            draw(options.picture, networks, heading)
-    except (OSError, ValueError) as error:
+            save_figure(parameters_against_macs(networks, heading), options.picture, PICTURE_DPI)
+    except (OSError, ValueError) as error:  # matplotlib raises ValueError for a format that it does not know
         raise UserError(f"The file cannot be written: {error}") from error
     if options.markdown:
-        print(markdown(networks))
-    else:
-        console = Console(width=None if sys.stdout.isatty() else 200)
-        console.print(table)
-        console.print(said, highlight=False, end="\n" if said else "")
+        print(markdown_table(networks))
+        return
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+    console.print(table)
+    if text:
+        console.print(text, highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Test a checkpoint again, with the figures of its run to the last digit.
+"""Test a checkpoint again, with the same figures as its run to the last digit.
 
 python -m cnn_zoo.test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
 """
 
 import json
 
-from cnn_zoo.cli import CLI, load_weights
-from cnn_zoo.command import run
+from cnn_zoo.command_line.lightning_cli import CLI, load_weights
+from cnn_zoo.command_line.run import run
 from cnn_zoo.errors import UserError
 
 
-def main() -> None:
-    cli = CLI(__doc__, training=False)
+def main(arguments: list[str]) -> None:
+    cli = CLI(arguments, __doc__, training=False)
     if not cli.config.ckpt_path:
-        raise UserError("Name the checkpoint to test: --ckpt_path RUN/checkpoints/best.ckpt.")
+        raise UserError("The checkpoint to test is missing; add --ckpt_path RUN/checkpoints/best.ckpt.")
     load_weights(cli.model, cli.config.ckpt_path)
     (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     if cli.trainer.is_global_zero:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cnn_zoo import create_model, load_backbone
-from cnn_zoo.backbone_file import save_backbone
+from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.errors import UserError
 
 SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}

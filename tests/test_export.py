@@ -14,12 +14,12 @@ from torch import nn
 
 from cnn_zoo import command as commands
 from cnn_zoo import fit, load_backbone
-from cnn_zoo.backbone_file import read_backbone
+from cnn_zoo.formats.backbone_file import read_backbone
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.export import export_onnx, quantize, ship
-from cnn_zoo.export.__main__ import main
-from cnn_zoo.export.torch_export import export_torch
+from cnn_zoo.export import main
+from cnn_zoo.formats.torch_export import export_torch
 
 
 @pytest.fixture(scope="module")

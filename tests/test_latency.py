@@ -10,10 +10,10 @@ from conftest import ROOT
 
 from cnn_zoo import command as commands
 from cnn_zoo import create_model
-from cnn_zoo.backbone_file import save_backbone
+from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.benchmark.latency import CONTENDERS, main
 from cnn_zoo.export import export_onnx, quantize
-from cnn_zoo.export.latency import interleave, median_ratio
+from cnn_zoo.analysis.timing import interleave, median_ratio
 
 SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from cnn_zoo import command as commands
 from cnn_zoo import create_model, explain, predict
-from cnn_zoo.backbone_file import load_classifier
-from cnn_zoo.checkpoints import read_checkpoint
+from cnn_zoo.formats.backbone_file import load_classifier
+from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.data.images import read_pixels
 

@@ -8,7 +8,7 @@ from conftest import QUICK
 from test_commands import python
 
 from cnn_zoo import fit, load_backbone, test
-from cnn_zoo.callbacks.quality import calibration_sums, expected_error
+from cnn_zoo.callbacks.calibration import calibration_sums, expected_error
 from cnn_zoo.data import FashionMNIST, normalize
 
 

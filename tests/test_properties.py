@@ -14,7 +14,7 @@ from conftest import QUICK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_zoo.cli import CLI
+from cnn_zoo.command_line.lightning_cli import CLI
 from cnn_zoo.data import Augment, normalize
 from cnn_zoo.data.batches import Batches
 from cnn_zoo.data.split import stratified_split

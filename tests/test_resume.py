@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from cnn_zoo import fit
 from cnn_zoo.callbacks.resume import moved, rewind
-from cnn_zoo.checkpoints import last_checkpoint
+from cnn_zoo.formats.checkpoints import last_checkpoint
 from cnn_zoo.data.batches import Batches
 
 FEW = ["--trainer.limit_train_batches", 5, "--trainer.limit_val_batches", 2, "--trainer.limit_test_batches", 2]

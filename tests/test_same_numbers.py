@@ -7,7 +7,7 @@ import torch
 from conftest import QUICK
 from lightning.pytorch import Callback
 
-from cnn_zoo.cli import DEFAULT_CALLBACKS
+from cnn_zoo.command_line.lightning_cli import DEFAULT_CALLBACKS
 
 TRAINING = "--trainer.max_epochs 2 --trainer.limit_train_batches 4 --trainer.log_every_n_steps 1"
 GOLDEN = {  # every step's loss, then that of validation

@@ -12,7 +12,7 @@ from cnn_zoo.data import CIFAR10, Augment, normalize
 from cnn_zoo.data.batches import Batches
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
-from cnn_zoo.tasks.mixing import mix, other
+from cnn_zoo.data.mixing import mix, other
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 

@@ -72,7 +72,7 @@ def test_a_loss_that_cannot_be_saved_is_still_told(train, monkeypatch):
     def full(*_):
         raise OSError(ENOSPC, os.strerror(ENOSPC))
 
-    monkeypatch.setattr("cnn_zoo.tasks.watch.whole_file", full)
+    monkeypatch.setattr("cnn_zoo.callbacks.loss_guard.whole_file", full)
     with pytest.raises(UserError, match=r"became nan at step 3 .*could not be saved \(.*No space left"):
         train("--config", QUICK, *FEW, callbacks=[Spoil(step=3)])
 

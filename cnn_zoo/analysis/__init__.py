@@ -1,1 +1,1 @@
-"""What a network costs, counted rather than measured."""
+"""The cost of a network, mostly counted without running it; batch norm folding; timing of calls; pictures."""

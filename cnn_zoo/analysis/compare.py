@@ -1,19 +1,17 @@
-"""Networks side by side: as rows, as a Markdown table, as a picture."""
+"""Compare networks: as rows and as a Markdown table."""
 
 import inspect
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from cnn_zoo.analysis.labels import label_points
-from cnn_zoo.analysis.layers import Row, layer_table, totals
-from cnn_zoo.create import create_model, find
+from cnn_zoo.analysis.layers import LayerRow, layer_table, totals
+from cnn_zoo.backbones.create import create_model, find_backbone
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file
 
-COLUMNS = {  # of a comparison, and what people read above them
+COLUMNS = {  # of a comparison, with their headers for people
     "network": "network",
     "parameters": "parameters",
     "macs": "MACs",
@@ -22,24 +20,30 @@ COLUMNS = {  # of a comparison, and what people read above them
     "megabytes": "MB",
     "receptive_field": "field (px)",
 }
+LINK = re.compile(r"https?://[^\s,;()<>]+")
 
 
-def compare(chosen: list[tuple[str, dict[str, Any]]], sort: str | None = None) -> list[dict[str, Any]]:
-    """A row of COLUMNS for each network, smallest first in the column `sort`.
+def compare_networks(chosen: list[tuple[str, dict[str, Any]]], sort: str | None = None) -> list[dict[str, Any]]:
+    """Return a row of COLUMNS for each network, sorted by the column `sort`, smallest first.
 
-    chosen: of each its name and the other arguments of create_model.
+    Args:
+        chosen: The name of each network and the other arguments of create_model.
     """
-    networks = []
+    networks: list[dict[str, Any]] = []
     for name, arguments in chosen:
-        with torch.device("meta"):  # nothing is computed, so nothing needs weights
+        with torch.device("meta"):  # nothing is computed, so no weights are needed
             model = create_model(name, **arguments)
-        rows = layers(name, model, arguments["in_channels"], arguments["image_size"])
-        networks.append({"network": name} | totals(model, rows))
+        rows = checked_layer_table(name, model, arguments["in_channels"], arguments["image_size"])
+        networks.append({"network": name, **totals(model, rows)})
     return sorted(networks, key=lambda row: row[sort]) if sort else networks
 
 
-def layers(name: str, model: torch.nn.Module, in_channels: int, image_size: int) -> list[Row]:
-    """layer_table, where an image that is too small for the network is the user's to mend."""
+def checked_layer_table(name: str, model: nn.Module, in_channels: int, image_size: int) -> list[LayerRow]:
+    """Return the layer table.
+
+    Raises:
+        UserError: The network does not run on images of this size.
+    """
     try:
         return layer_table(model, (in_channels, image_size, image_size))
     except RuntimeError as error:
@@ -49,35 +53,19 @@ def layers(name: str, model: torch.nn.Module, in_channels: int, image_size: int)
         ) from error
 
 
-def paper(name: str) -> str:
-    """The first link in the docstring of the network's module, or nothing."""
-    module = inspect.getmodule(find(name))
-    link = re.search(r"https?://[^\s,;()<>]+", module.__doc__ or "" if module else "")
+def paper_link(name: str) -> str:
+    """Return the first link in the docstring of the network's module, "" if there is none."""
+    module = inspect.getmodule(find_backbone(name))
+    docstring = module.__doc__ if module else None
+    link = LINK.search(docstring or "")
     return link.group().rstrip(".:") if link else ""
 
 
-def markdown(networks: list[dict[str, Any]]) -> str:
+def markdown_table(networks: list[dict[str, Any]]) -> str:
+    """Return a Markdown table of the rows that compare_networks returns, with links to the papers."""
     lines = ["| network | parameters | MACs | CIO | paper |", "|---|---:|---:|---:|---|"]
     for row in networks:
-        link = paper(row["network"])
-        cells = [f"`{row['network']}`", *(f"{row[key]:,}" for key in ("parameters", "macs", "cio"))]
-        lines.append(f"| {' | '.join(cells)} | {f'[paper]({link})' if link else '-'} |")
+        link = paper_link(row["network"])
+        paper = f"[paper]({link})" if link else "-"
+        lines.append(f"| `{row['network']}` | {row['parameters']:,} | {row['macs']:,} | {row['cio']:,} | {paper} |")
     return "\n".join(lines)
-
-
-def draw(path: Path, networks: list[dict[str, Any]], title: str) -> None:
-    """Parameters against MACs, both logarithmic; each name at the nearest place where it covers nothing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # no pyplot: it holds figures and looks for a screen
-
-    figure = Figure(figsize=(12, 9), dpi=72, layout="constrained")  # a pixel is a point here, whatever is saved
-    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
-    points = [(row["parameters"], row["macs"]) for row in networks]
-    axes.scatter(*zip(*points, strict=True), s=14, zorder=3)
-    axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="MACs an image", title=title)
-    axes.margins(0.12, 0.06)
-    axes.grid(alpha=0.3)
-    canvas.draw()
-    label_points(axes, points, [row["network"] for row in networks])
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=120)

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of a network; FLOPs = 2 x MACs."""
+"""Count the parameters and multiply-accumulates (MACs) of a network. FLOPs = 2 x MACs."""
 
 import copy
 import logging
@@ -11,7 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnn_zoo.analysis.layers import layer_table
 
-ADDS = {"batch_norm": " (2 an element)", "adaptive_avg_pool2d": " (1 an element of its input)"}
+# the names that each counter has for our two kinds of layers; whatever else it counts is extra
+FVCORE_NAMES = {"convolution": ("conv",), "linear": ("linear",)}
+TORCH_NAMES = {"convolution": ("aten.convolution",), "linear": ("aten.addmm", "aten.mm")}
+NOTES_ON_EXTRAS = {"batch_norm": " (2 an element)", "adaptive_avg_pool2d": " (1 an element of its input)"}
 
 
 def count_params(model: nn.Module) -> int:
@@ -19,29 +22,32 @@ def count_params(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, images: Tensor) -> int:
-    """MACs of all convolutions and matrix products for `images` (N, C, H, W), by torch's counter; meta tensors do."""
-    return sum(torch_macs(model, images).values())
+    """Return the MACs of all convolutions and matrix products for `images` (N, C, H, W), by torch's counter.
+
+    Model and images may be on the meta device.
+    """
+    return sum(torch_macs_by_operator(model, images).values())
 
 
-def torch_macs(model: nn.Module, images: Tensor) -> dict[str, int]:
-    """The same by operator. torch counts FLOPs, two a MAC."""
+def torch_macs_by_operator(model: nn.Module, images: Tensor) -> dict[str, int]:
     with FlopCounterMode(display=False) as counter:
         model(images)
-    return {str(op): flops // 2 for op, flops in counter.get_flop_counts().get("Global", {}).items()}
+    flops_by_operator = counter.get_flop_counts().get("Global", {})
+    return {str(operator): flops // 2 for operator, flops in flops_by_operator.items()}
 
 
 def fvcore_macs(model: nn.Module, image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """(MACs of convolution and linear layers, fvcore's own total) of one image (C, H, W) in eval mode.
+    """Return (MACs of convolution and linear layers, fvcore's own total) for one image (C, H, W) in eval mode.
 
-    fvcore's total adds 2 per element for a batch norm and 1 for an adaptive average pooling, and no biases.
+    fvcore's total adds 2 per element for a batch norm and 1 for an adaptive average pooling, and nothing for biases.
     """
-    by_operator = fvcore_by_operator(model, image_shape)
+    by_operator = fvcore_macs_by_operator(model, image_shape)
     macs = sum(by_operator.get(operator, 0) for operator in ("conv", "linear", "matmul", "addmm", "bmm"))
     return macs, sum(by_operator.values())
 
 
-def fvcore_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
-    """What fvcore counts for each operator. It computes on the CPU: the model needs weights."""
+def fvcore_macs_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
+    """Return what fvcore counts for each operator. fvcore runs the model on the CPU, so it needs real weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore scripts its losses on import
         from fvcore.nn import FlopCountAnalysis
@@ -53,40 +59,53 @@ def fvcore_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> dict[s
     return {operator: int(count) for operator, count in counter.by_operator().items()}
 
 
-def counters(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """MACs of one image (C, H, W) by three counters, and in sentences where they differ.
+def compare_counters(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Count the MACs of one image (C, H, W) in three ways.
 
     Returns:
-        ours: convolution and linear layers, by formula. fvcore: its total. torch: FlopCounterMode / 2. explanation.
+        ours: Convolution and linear layers, by formula.
+        fvcore: fvcore's total.
+        torch: Half the FLOPs of torch's FlopCounterMode.
+        explanation: Sentences on where the counters differ.
     """
     rows = layer_table(model, image_shape)
     linear = sum(row.macs for row in rows if not row.traffic)
     ours = {"convolution": sum(row.macs for row in rows) - linear, "linear": linear}
 
-    fvcore = fvcore_by_operator(model, image_shape)
-    said = differences("fvcore", ours, fvcore, {"convolution": ("conv",), "linear": ("linear",)})
+    by_fvcore = fvcore_macs_by_operator(model, image_shape)
 
     meta = copy.deepcopy(model).eval().to("meta", torch.float32)
     with torch.no_grad():
-        by_torch = torch_macs(meta, torch.empty(1, *image_shape, device="meta"))
-    names = {"convolution": ("aten.convolution",), "linear": ("aten.addmm", "aten.mm")}
-    said += differences("torch's FlopCounter / 2", ours, by_torch, names)
+        by_torch = torch_macs_by_operator(meta, torch.empty(1, *image_shape, device="meta"))
     return {
         "ours": sum(ours.values()),
-        "fvcore": sum(fvcore.values()),
+        "fvcore": sum(by_fvcore.values()),
         "torch": sum(by_torch.values()),
-        "explanation": said,
+        "explanation": explain_differences("fvcore", ours, by_fvcore, FVCORE_NAMES)
+        + explain_differences("torch's FlopCounter / 2", ours, by_torch, TORCH_NAMES),
     }
 
 
-def differences(
+def explain_differences(
     counter: str, ours: dict[str, int], theirs: dict[str, int], names: dict[str, tuple[str, ...]]
 ) -> list[str]:
-    """Sentences. `names` are the counter's own for our two kinds of layers; whatever else it counts is extra."""
-    same = {kind: sum(theirs.get(name, 0) for name in names[kind]) for kind in ours}
-    said = [f"{counter} counts {same[k]:,} for {k}, we count {ours[k]:,}." for k in ours if same[k] != ours[k]]
-    known = [name for kind in names.values() for name in kind]
-    extra = {operator: count for operator, count in theirs.items() if operator not in known and count}
-    return (said or [f"{counter} counts the same for convolution and linear layers."]) + [
-        f"{counter} adds {count:,} for {operator}{ADDS.get(operator, '')}." for operator, count in extra.items()
-    ]
+    """Return sentences on how a counter's numbers differ from ours.
+
+    Args:
+        counter: Its name in the sentences.
+        ours: Our MACs for each kind of layer.
+        theirs: The counter's MACs for each operator.
+        names: The counter's operators for each kind of layer.
+    """
+    sentences = []
+    for kind, our_count in ours.items():
+        their_count = sum(theirs.get(name, 0) for name in names[kind])
+        if their_count != our_count:
+            sentences.append(f"{counter} counts {their_count:,} for {kind}, we count {our_count:,}.")
+    if not sentences:
+        sentences.append(f"{counter} counts the same for convolution and linear layers.")
+    compared = [name for kind in ours for name in names[kind]]
+    for operator, count in theirs.items():
+        if operator not in compared and count:
+            sentences.append(f"{counter} adds {count:,} for {operator}{NOTES_ON_EXTRAS.get(operator, '')}.")
+    return sentences

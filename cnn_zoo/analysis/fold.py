@@ -1,67 +1,87 @@
-"""Batch norm disappears into the convolution or linear layer before it."""
+"""Fold batch norms into the convolution or linear layer before them."""
 
 import copy
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
 from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-NORMS = {nn.Conv2d: nn.BatchNorm2d, nn.Linear: nn.BatchNorm1d}
+Layer = nn.Conv2d | nn.Linear
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+NORM_AFTER: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: nn.BatchNorm2d, nn.Linear: nn.BatchNorm1d}
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """A copy in eval mode without the batch norms of `foldable`, and with the same outputs.
+    """Return a copy in eval mode with the same outputs, in which the batch norms listed by `foldable` are gone.
 
-    In eval mode a batch norm is the fixed line y = gamma (x - mean) / s + beta with s = sqrt(var + eps), so with
-    x = W * input + b the two are one layer: W' = (gamma / s) W and b' = gamma (b - mean) / s + beta.
+    In eval mode a batch norm is a fixed linear function of each channel, so the layer before it can compute it.
     """
     model = copy.deepcopy(model).eval()
     for layer_name, norm_name in foldable(model):
         layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
-        with torch.no_grad():
-            s = (norm.running_var + norm.eps).sqrt()
-            gamma, beta = (norm.weight, norm.bias) if norm.affine else (torch.ones_like(s), torch.zeros_like(s))
-            b = torch.zeros_like(s) if layer.bias is None else layer.bias
-            weight = layer.weight * (gamma / s).view(-1, *[1] * (layer.weight.dim() - 1))
-            layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(gamma * (b - norm.running_mean) / s + beta)
+        fused = fuse(layer, norm)
+        layer.weight, layer.bias = fused.weight, fused.bias  # the layer stays: it may have several names in the model
         model.set_submodule(norm_name, nn.Identity())
     return model
 
 
-def foldable(model: nn.Module) -> list[tuple[str, str]]:
-    """Names of (layer, batch norm) of a model in eval mode where a norm alone reads what the layer makes.
+def fuse(layer: nn.Module, norm: nn.Module) -> Layer:
+    """Return one layer that computes `layer` and then `norm`."""
+    assert isinstance(layer, Layer) and isinstance(norm, Norm) and norm.running_mean is not None
+    if not norm.affine:  # fuse_linear_bn_eval cannot take a norm without weight and bias
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
+        norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
+    return fuse_conv_bn_eval(layer, norm) if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval(layer, norm)
 
-    The layer is a Conv2d, or a Linear of (N, features); the two may be in different modules. What stays: a norm before
-    a ReLU and a convolution, as in DenseNet (a line does not pass through the ReLU); a norm without running statistics;
-    layers that are called twice.
+
+def foldable(model: nn.Module) -> list[tuple[str, str]]:
+    """Return the names of each (layer, batch norm) where the norm is the only reader of the layer's output.
+
+    The model must be in eval mode. The layer is a Conv2d, or a Linear with output (N, features). Layer and norm may be
+    in different modules. These are not foldable:
+
+    - a norm before a ReLU and a convolution, as in DenseNet: the ReLU between them is not linear;
+    - a norm without running statistics;
+    - layers that are called twice.
     """
     modules = dict(model.named_modules())
 
-    def fits(layer: str, norm: str) -> bool:
-        of_one_kind = NORMS.get(type(modules[layer])) is type(modules[norm])
-        return of_one_kind and modules[norm].running_mean is not None
+    def fits(layer: nn.Module, norm: nn.Module) -> bool:
+        kinds_match = NORM_AFTER.get(type(layer)) is type(norm)
+        return kinds_match and norm.running_mean is not None
 
-    return [pair for pair in neighbours(model) if fits(*pair)]
+    return [(layer, norm) for layer, norm in neighbours(model) if fits(modules[layer], modules[norm])]
 
 
-def neighbours(model: nn.Module) -> Iterable[tuple[str, str]]:
-    """Names of modules of which the second alone reads what the first makes, each called once, by tracing `forward`.
+def neighbours(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of two modules where the second is the only reader of the first's output, each called once.
 
-    Where that depends on the data and cannot be traced, the neighbours inside each nn.Sequential.
+    They are found by tracing `forward`. A `forward` that depends on the data cannot be traced; then these are the
+    neighbours inside each nn.Sequential.
     """
     try:
-        nodes = fx.Tracer().trace(model).nodes
-    except Exception:  # a forward may be any Python, and fail on a symbolic image in any way
-        for path, parent in model.named_modules():
-            if isinstance(parent, nn.Sequential):
-                names = [f"{path}.{name}".lstrip(".") for name, _ in parent.named_children()]
-                yield from zip(names, names[1:], strict=False)
-        return
-    called = [node for node in nodes if node.op == "call_module"]
-    read = [node.target.rpartition(".")[0] for node in nodes if node.op == "get_attr"]  # a weight by itself
-    uses = Counter([node.target for node in called] + read)
-    for node in called:
+        graph = fx.Tracer().trace(model)
+    except Exception:  # `forward` may be any Python code and may raise anything on a symbolic image
+        yield from neighbours_in_sequentials(model)
+    else:
+        yield from neighbours_in_graph(graph)
+
+
+def neighbours_in_sequentials(model: nn.Module) -> Iterator[tuple[str, str]]:
+    for path, parent in model.named_modules():
+        if isinstance(parent, nn.Sequential):
+            names = [f"{path}.{name}".lstrip(".") for name, _ in parent.named_children()]
+            yield from zip(names, names[1:], strict=False)
+
+
+def neighbours_in_graph(graph: fx.Graph) -> Iterator[tuple[str, str]]:
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    # `forward` may also use the weight of a module without calling the module
+    owners_of_weights = [node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"]
+    uses = Counter([node.target for node in calls] + owners_of_weights)
+    for node in calls:
         before = node.args[0] if node.args else None
         follows = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
         if follows and uses[before.target] == uses[node.target] == 1:

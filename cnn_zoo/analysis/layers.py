@@ -1,4 +1,4 @@
-"""A network layer by layer: shapes, parameters, MACs, receptive field and memory, without any arithmetic."""
+"""List a network layer by layer: shapes, parameters, MACs, receptive field and memory, without any arithmetic."""
 
 import copy
 import math
@@ -8,22 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnn_zoo.analysis.receptive_field import IMAGE, WHOLE, TrackFields, pair
+from cnn_zoo.analysis.receptive_field import IMAGE, TrackFields, fields_of, pair, set_fields
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-Pair = tuple[int, int]  # of H and W
+BYTES_PER_FLOAT = 4
+Pair = tuple[int, int]  # along H and W
 
 
 @dataclass(frozen=True)
-class Row:
-    """One call of one layer, for one image. A window (kernel, stride, padding, dilation) is None where there is none.
+class LayerRow:
+    """One call of one layer for one image.
 
-    `weights` are the parameters without bias; a layer that is called again has its parameters in its first row alone.
-    `field` and `jump` are of a pixel of the output, in pixels of the image: how many it sees, and how far its
-    neighbour's are away. A field may be larger than the image; the whole image is inf, with jump 0.
-    `traffic` is what a convolution reads and writes, in elements; their sum is the CIO of HarDNet,
-    https://arxiv.org/abs/1909.00948. `memory` is the output in bytes of float32.
+    kernel, stride, padding, dilation: None for a layer without a window.
+    parameters: A layer that is called again has its parameters in its first row only.
+    weights: Parameters without bias.
+    field, jump: For a pixel of the output, the number of image pixels that it sees, and the distance in image pixels
+        to its neighbour. A field may be larger than the image. A pixel that sees the whole image has field inf, jump 0.
+    traffic: Elements that a convolution reads and writes. Their sum is the CIO of HarDNet,
+        https://arxiv.org/abs/1909.00948.
+    memory: The output in bytes, as float32.
     """
 
     name: str
@@ -43,72 +47,83 @@ class Row:
     traffic: int
 
 
-def layer_table(model: nn.Module, image_shape: tuple[int, ...]) -> list[Row]:
-    """A row for every layer without children that one image (C, H, W) calls in eval mode, in order, but Identity."""
+def layer_table(model: nn.Module, image_shape: tuple[int, ...]) -> list[LayerRow]:
+    """Return a row for each layer that one image (C, H, W) calls in eval mode, in the order of the calls.
+
+    A layer is a module without children; Identity is left out.
+    """
     model = copy.deepcopy(model).eval().to("meta", torch.float32)
-    rows: list[Row] = []
+    rows: list[LayerRow] = []
     counted: set[nn.Module] = set()
 
-    def add_row(name: str, layer: nn.Module) -> None:
+    def add_row_when_called(name: str, layer: nn.Module) -> None:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if inputs and isinstance(output, Tensor):
-                rows.append(row(name, layer, inputs[0], output, first=layer not in counted))
+                rows.append(layer_row(name, layer, inputs[0], output, first_call=layer not in counted))
                 counted.add(layer)
 
         layer.register_forward_hook(hook)
 
     for name, layer in model.named_modules():
         if hasattr(layer, "padding_mode"):
-            layer.padding_mode = "zeros"  # costs and sees the same; circular padding would copy the map in pieces
+            layer.padding_mode = "zeros"  # same cost, same field; circular padding would copy the map in pieces
         if not list(layer.children()) and not isinstance(layer, nn.Identity):
-            add_row(name, layer)
+            add_row_when_called(name, layer)
     image = torch.empty(1, *image_shape, device="meta")
-    image.fields = IMAGE
+    set_fields(image, IMAGE)
     with torch.no_grad(), TrackFields():
         model(image)
     return rows
 
 
-def row(name: str, layer: nn.Module, x: Tensor, y: Tensor, first: bool) -> Row:
-    sizes = {n: p.numel() for n, p in layer.named_parameters() if first}
-    kernel, stride, padding, dilation = (
-        pair(getattr(layer, key)) if hasattr(layer, "kernel_size") and hasattr(layer, key) else None
-        for key in ("kernel_size", "stride", "padding", "dilation")
-    )
-    fields = getattr(y, "fields", (WHOLE, WHOLE))  # none: not made from the image
-    convolution = isinstance(layer, CONVOLUTIONS + TRANSPOSED)
-    return Row(
-        name,
-        type(layer).__name__,
-        tuple(y.shape[1:]),
-        kernel,
-        stride,
-        padding,
-        dilation,
-        getattr(layer, "groups", 1),
-        parameters=sum(sizes.values()),
-        weights=sum(sizes.values()) - sizes.get("bias", 0),
+def layer_row(name: str, layer: nn.Module, x: Tensor, y: Tensor, *, first_call: bool) -> LayerRow:
+    """Return the row of a call with input x and output y."""
+    parameters = {n: p.numel() for n, p in layer.named_parameters() if first_call}
+    fields = fields_of(y)
+    is_convolution = isinstance(layer, CONVOLUTIONS + TRANSPOSED)
+    return LayerRow(
+        name=name,
+        kind=type(layer).__name__,
+        output=tuple(y.shape[1:]),
+        kernel=window_argument(layer, "kernel_size"),
+        stride=window_argument(layer, "stride"),
+        padding=window_argument(layer, "padding"),
+        dilation=window_argument(layer, "dilation"),
+        groups=getattr(layer, "groups", 1),
+        parameters=sum(parameters.values()),
+        weights=sum(parameters.values()) - parameters.get("bias", 0),
         macs=layer_macs(layer, x, y),
-        field=tuple(f.size for f in fields),
-        jump=tuple(f.jump for f in fields),
-        memory=4 * y.numel(),
-        traffic=x.numel() + y.numel() if convolution else 0,
+        field=(fields[0].size, fields[1].size),
+        jump=(fields[0].jump, fields[1].jump),
+        memory=BYTES_PER_FLOAT * y.numel(),
+        traffic=x.numel() + y.numel() if is_convolution else 0,
     )
+
+
+def window_argument(layer: nn.Module, name: str) -> Pair | None:
+    """Return this argument of a layer that has a window, along H and W."""
+    return pair(getattr(layer, name)) if hasattr(layer, "kernel_size") and hasattr(layer, name) else None
 
 
 def layer_macs(layer: nn.Module, x: Tensor, y: Tensor) -> int:
-    """Each output of a convolution or linear layer is a sum over one filter; a transposed one spreads each input."""
+    """Return the multiply-accumulates of a convolution or linear layer, 0 for other layers.
+
+    Each output is a sum over one filter. A transposed convolution multiplies each input by one filter instead.
+    """
     if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
         return y.numel() * layer.weight[0].numel()
     return x.numel() * layer.weight[0].numel() if isinstance(layer, TRANSPOSED) else 0
 
 
-def totals(model: nn.Module, rows: list[Row]) -> dict[str, float]:
-    """A network in one line, for one image.
+def totals(model: nn.Module, rows: list[LayerRow]) -> dict[str, float]:
+    """Return the costs of the whole network for one image.
 
-    parameters: all, called or not. macs: of convolution and linear layers. activations: outputs of convolutions, in
-    elements. cio: inputs and outputs of convolutions, in elements. megabytes: parameters and buffers as they are
-    stored, 10^6 bytes. receptive_field: of the last map before the global pooling, in pixels along its longer side.
+    parameters: All of them, whether their layer is called or not.
+    macs: Multiply-accumulates of convolution and linear layers.
+    activations: Output elements of convolutions.
+    cio: Input and output elements of convolutions.
+    megabytes: Parameters and buffers as stored, in 10^6 bytes.
+    receptive_field: The field of the last map before the global pooling, in pixels along its longer side.
     """
     maps = [row for row in rows if len(row.output) == 3 and not row.kind.startswith("Adaptive")]
     return {
@@ -117,5 +132,6 @@ def totals(model: nn.Module, rows: list[Row]) -> dict[str, float]:
         "activations": sum(math.prod(row.output) for row in rows if row.traffic),
         "cio": sum(row.traffic for row in rows),
         "megabytes": sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers())) / 1e6,
-        "receptive_field": max((max(row.field) for row in maps), default=math.inf),  # fields only grow on the way
+        # fields only grow from layer to layer, so the largest is the last
+        "receptive_field": max((max(row.field) for row in maps), default=math.inf),
     }

@@ -2,23 +2,22 @@
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import activation as make_activation
-from cnn_zoo.backbones.layers import require_size
+from cnn_zoo.backbones.layers import make_activation, require_size
 
 
 class LabCNN(nn.Module):
-    """Two rounds of 5x5 convolution and 2x2 average pooling, then two fully connected layers."""
+    """A network of two rounds of 5x5 convolution and 2x2 average pooling, then two fully connected layers."""
 
-    def __init__(self, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, *, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
         super().__init__()
         require_size("lab_cnn", image_size, 16)
-        side = ((image_size - 4) // 2 - 4) // 2  # 4 at 28 px: each convolution takes a border of 2, each pooling half
+        side = ((image_size - 4) // 2 - 4) // 2  # 4 at 28 px: a convolution takes a border of 2 px, a pooling half
 
-        def round_of(channels: int, width: int) -> nn.Sequential:
+        def conv_and_pool(channels: int, width: int) -> nn.Sequential:
             return nn.Sequential(nn.Conv2d(channels, width, 5), make_activation(activation), nn.AvgPool2d(2))
 
-        self.stem = round_of(in_channels, 3)  # 12 x 12 at 28 px
-        self.stages = nn.Sequential(round_of(3, 2))  # 4 x 4 at 28 px
+        self.stem = conv_and_pool(in_channels, 3)  # 12 x 12 at 28 px
+        self.stages = nn.Sequential(conv_and_pool(3, 2))  # 4 x 4 at 28 px
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(2 * side**2, 15), make_activation(activation), nn.Linear(15, num_classes)
         )
@@ -28,4 +27,5 @@ class LabCNN(nn.Module):
 
 
 def lab_cnn(*, num_classes: int, in_channels: int, image_size: int, activation: str = "relu") -> LabCNN:
-    return LabCNN(activation, num_classes, in_channels, image_size)
+    """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS."""
+    return LabCNN(activation=activation, num_classes=num_classes, in_channels=in_channels, image_size=image_size)

@@ -1,15 +1,15 @@
-"""Layers that several backbones share."""
+"""Layers and checks that several backbones share."""
 
 import torch
 from torch import Tensor, nn
 
 from cnn_zoo.errors import UserError
 
-SMALL_IMAGE = 64  # px; up to here a network keeps its first resolution longer, so that its last map is about 4 x 4
+SMALL_IMAGE = 64  # px; up to this size a network drops its early halvings: 32 px then end in a map of about 4 x 4
 
 
 class Swish(nn.Module):
-    """x * sigmoid(beta * x) with a learnable beta, https://arxiv.org/abs/1710.05941; SiLU is its beta = 1."""
+    """The activation x * sigmoid(beta * x) with a trained beta, https://arxiv.org/abs/1710.05941. SiLU has beta = 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Swish(nn.Module):
         return x * torch.sigmoid(self.beta * x)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -35,8 +35,15 @@ ACTIVATIONS = {
 }
 
 
-def activation(name: str) -> nn.Module:
-    """A new activation layer by name; an unknown name is refused with the known ones."""
+def make_activation(name: str) -> nn.Module:
+    """Return a new activation layer.
+
+    Args:
+        name: A key of ACTIVATIONS.
+
+    Raises:
+        UserError: ACTIVATIONS has no such name.
+    """
     if name not in ACTIVATIONS:
         raise UserError(f"There is no activation {name!r}; choose one of {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]()
@@ -46,18 +53,27 @@ def conv_bn(
     in_channels: int,
     out_channels: int,
     kernel_size: int,
+    *,
     stride: int = 1,
     groups: int = 1,
     activation: nn.Module | None = None,
 ) -> nn.Sequential:
-    """Convolution that keeps H x W at stride 1 (odd kernels), batch norm and, if given, an activation layer."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
+    """Return a convolution, a batch norm and, if given, an activation layer.
+
+    The padding keeps H x W at stride 1 when the kernel is odd.
+    """
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups, bias=False
+    )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    layers = [conv, nn.BatchNorm2d(out_channels)]
-    return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
+    layers = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+    if activation is not None:
+        layers.append(activation)
+    return layers
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
+    """Return a fully connected layer with torchvision's usual start: weights from N(0, 0.01^2), biases 0."""
     layer = nn.Linear(in_features, out_features)
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
@@ -65,19 +81,28 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
 
 
 def require_size(network: str, image_size: int, smallest: int) -> None:
-    """Refuse images of which nothing would be left after the network's halvings."""
+    """Refuse images so small that the network's halvings leave no pixel.
+
+    Args:
+        network: The network's name, for the message.
+        image_size: The side of the square images in px.
+        smallest: The smallest side in px that works.
+
+    Raises:
+        UserError: `image_size` is below `smallest`.
+    """
     if image_size < smallest:
         raise UserError(f"{network} needs images of at least {smallest} px, but image_size is {image_size}.")
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, at least one, and never more than a tenth below `channels`."""
+    """Return the multiple of `divisor` nearest to `channels`, but never 0 and never over a tenth below `channels`."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs each channel by a gate that sees all channel means, https://arxiv.org/abs/1709.01507."""
+    """A gate on each channel, computed from the means of all channels, https://arxiv.org/abs/1709.01507."""
 
     def __init__(self, channels: int, squeezed: int, activation: nn.Module, gate: nn.Module) -> None:
         super().__init__()
@@ -92,13 +117,17 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise convolution, excitation if given, linear 1x1 projection; plus x if the shape stays."""
+    """A 1x1 expansion, a depthwise convolution, `excite` if given, and a 1x1 projection without activation.
+
+    The block adds its input to its output where both have the same shape.
+    """
 
     def __init__(
         self,
         in_channels: int,
-        expanded: int,
         out_channels: int,
+        *,
+        expanded: int,
         kernel_size: int,
         stride: int,
         activation: type[nn.Module],
@@ -109,10 +138,12 @@ class InvertedResidual(nn.Module):
         self.branch = nn.Sequential()
         if expanded != in_channels:
             self.branch.append(conv_bn(in_channels, expanded, 1, activation=activation()))
-        self.branch.append(conv_bn(expanded, expanded, kernel_size, stride, groups=expanded, activation=activation()))
+        self.branch.append(
+            conv_bn(expanded, expanded, kernel_size, stride=stride, groups=expanded, activation=activation())
+        )
         if excite is not None:
             self.branch.append(excite)
-        self.branch.append(conv_bn(expanded, out_channels, 1))  # linear: a ReLU would lose too much of so few channels
+        self.branch.append(conv_bn(expanded, out_channels, 1))  # a ReLU would lose too much of so few channels
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, out_channels, H/stride, W/stride)
         return x + self.branch(x) if self.residual else self.branch(x)

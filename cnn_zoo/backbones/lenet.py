@@ -1,4 +1,4 @@
-"""LeNet-5, http://vision.stanford.edu/cs598_spring07/papers/Lecun98.pdf, as courses teach it today.
+"""The LeNet-5 that courses teach today, http://vision.stanford.edu/cs598_spring07/papers/Lecun98.pdf.
 
 Deviations from the paper: full connections between S2 and C3, average pooling without trained coefficients, and a
 linear output layer for cross-entropy instead of the radial basis functions. Images under 32 px are padded by 2.
@@ -6,24 +6,24 @@ linear output layer for cross-entropy instead of the radial basis functions. Ima
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import activation as make_activation
-from cnn_zoo.backbones.layers import require_size
+from cnn_zoo.backbones.layers import make_activation, require_size
 
 
 class LeNet5(nn.Module):
-    """Two rounds of 5x5 convolution and 2x2 average pooling, then three fully connected layers."""
+    """A network of two rounds of 5x5 convolution and 2x2 average pooling, then three fully connected layers."""
 
-    def __init__(self, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, *, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
         super().__init__()
         require_size("lenet5", image_size, 12)
         padding = 2 if image_size < 32 else 0
         side = ((image_size + 2 * padding - 4) // 2 - 4) // 2  # 5 at 28 and 32 px
 
-        def round_of(conv: nn.Conv2d) -> nn.Sequential:
+        def conv_and_pool(channels: int, width: int, padding: int) -> nn.Sequential:
+            conv = nn.Conv2d(channels, width, 5, padding=padding)
             return nn.Sequential(conv, make_activation(activation), nn.AvgPool2d(2))
 
-        self.stem = round_of(nn.Conv2d(in_channels, 6, 5, padding=padding))  # 14 x 14
-        self.stages = nn.Sequential(round_of(nn.Conv2d(6, 16, 5)))  # 5 x 5
+        self.stem = conv_and_pool(in_channels, 6, padding)  # 14 x 14
+        self.stages = nn.Sequential(conv_and_pool(6, 16, padding=0))  # 5 x 5
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(16 * side**2, 120),
@@ -38,4 +38,5 @@ class LeNet5(nn.Module):
 
 
 def lenet5(*, num_classes: int, in_channels: int, image_size: int, activation: str = "tanh") -> LeNet5:
-    return LeNet5(activation, num_classes, in_channels, image_size)
+    """Return LeNet-5; `activation` is a key of layers.ACTIVATIONS."""
+    return LeNet5(activation=activation, num_classes=num_classes, in_channels=in_channels, image_size=image_size)

@@ -1,17 +1,17 @@
-"""Multilayer perceptron: the course's baseline without convolutions."""
+"""A multilayer perceptron: the course's baseline without convolutions."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import activation as make_activation
+from cnn_zoo.backbones.layers import make_activation
 
 
 class MLP(nn.Module):
-    """Stem flattens, each stage is one hidden layer, the head is linear."""
+    """A stem that flattens, one stage for each hidden layer, and a linear head."""
 
     def __init__(
-        self, hidden: Sequence[int], activation: str, num_classes: int, in_channels: int, image_size: int
+        self, *, hidden: Sequence[int], activation: str, num_classes: int, in_channels: int, image_size: int
     ) -> None:
         super().__init__()
         self.stem = nn.Flatten()
@@ -34,4 +34,11 @@ def mlp(
     hidden: Sequence[int] = (512, 256),
     activation: str = "relu",
 ) -> MLP:
-    return MLP(hidden, activation, num_classes, in_channels, image_size)
+    """Return an MLP; `hidden` are the units of each hidden layer, `activation` is a key of layers.ACTIVATIONS."""
+    return MLP(
+        hidden=hidden,
+        activation=activation,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )

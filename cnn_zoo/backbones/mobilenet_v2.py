@@ -1,31 +1,59 @@
-"""MobileNetV2: Inverted Residuals and Linear Bottlenecks, https://arxiv.org/abs/1801.04381.
+"""The network of "MobileNetV2: Inverted Residuals and Linear Bottlenecks", https://arxiv.org/abs/1801.04381.
 
 Deviations from the paper: channels are rounded to multiples of 8 and the head has dropout, as in torchvision; up to
 64 px the stem and the second stage keep the resolution.
 """
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, conv_bn, linear, round_channels
 
-# Table 2: expansion, output channels, blocks, stride of the first block
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+class Stage(NamedTuple):
+    """A row of the paper's Table 2. Only the first block of a stage has the stride; the others have 1."""
+
+    expansion: int  # the depthwise convolution has this many times the block's input channels
+    channels: int  # that leave the stage, at width 1
+    depth: int  # blocks
+    stride: int
+
+
+STAGES = (
+    Stage(expansion=1, channels=16, depth=1, stride=1),
+    Stage(expansion=6, channels=24, depth=2, stride=2),
+    Stage(expansion=6, channels=32, depth=3, stride=2),
+    Stage(expansion=6, channels=64, depth=4, stride=2),
+    Stage(expansion=6, channels=96, depth=3, stride=1),
+    Stage(expansion=6, channels=160, depth=3, stride=2),
+    Stage(expansion=6, channels=320, depth=1, stride=1),
+)
 
 
 class MobileNetV2(nn.Module):
     """A 3x3 stem, seven stages of inverted residuals, and a 1x1 convolution as the last stage."""
 
-    def __init__(self, width: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, *, width: float, num_classes: int, in_channels: int, image_size: int) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE
         channels = round_channels(32 * width)
-        self.stem = conv_bn(in_channels, channels, 3, 1 if small else 2, activation=nn.ReLU6())
+        self.stem = conv_bn(in_channels, channels, 3, stride=1 if small else 2, activation=nn.ReLU6())
         self.stages = nn.Sequential()
-        for i, (expansion, stage_channels, depth, halving) in enumerate(STAGES):
+        for i, row in enumerate(STAGES):
             stage = nn.Sequential()
-            out_channels = round_channels(stage_channels * width)
-            for stride in [1 if small and i == 1 else halving] + [1] * (depth - 1):
-                stage.append(InvertedResidual(channels, expansion * channels, out_channels, 3, stride, nn.ReLU6))
+            first_stride = 1 if small and i == 1 else row.stride
+            out_channels = round_channels(row.channels * width)
+            for j in range(row.depth):
+                block = InvertedResidual(
+                    channels,
+                    out_channels,
+                    expanded=row.expansion * channels,
+                    kernel_size=3,
+                    stride=first_stride if j == 0 else 1,
+                    activation=nn.ReLU6,
+                )
+                stage.append(block)
                 channels = out_channels
             self.stages.append(stage)
         features = round_channels(1280 * max(1.0, width))  # thin networks keep their last layer
@@ -37,4 +65,5 @@ class MobileNetV2(nn.Module):
 
 
 def mobilenet_v2(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV2:
-    return MobileNetV2(width, num_classes, in_channels, image_size)
+    """Return MobileNet V2; `width` > 0 multiplies the channels (0.35 to 1.4 in the paper)."""
+    return MobileNetV2(width=width, num_classes=num_classes, in_channels=in_channels, image_size=image_size)

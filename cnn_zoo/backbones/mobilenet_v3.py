@@ -1,43 +1,124 @@
-"""Searching for MobileNetV3, https://arxiv.org/abs/1905.02244.
+"""The networks of "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244.
 
 Deviations from the paper: the squeeze is a quarter of the expansion rounded to multiples of 8 and the head has dropout
 0.2, as in torchvision; up to 64 px the stem and the first halving stage keep the resolution.
 """
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, SqueezeExcite, conv_bn, linear, round_channels
 
-RELU, HSWISH = nn.ReLU, nn.Hardswish
-Block = tuple[int, int, int, bool, type[nn.Module]]
 
-# Tables 1 and 2, a stage for each resolution. Block: kernel, expanded, output channels, squeeze-and-excite, activation
-LARGE = (
-    ((3, 16, 16, False, RELU),),
-    ((3, 64, 24, False, RELU), (3, 72, 24, False, RELU)),
-    ((5, 72, 40, True, RELU), (5, 120, 40, True, RELU), (5, 120, 40, True, RELU)),
-    (
-        (3, 240, 80, False, HSWISH),
-        (3, 200, 80, False, HSWISH),
-        (3, 184, 80, False, HSWISH),
-        (3, 184, 80, False, HSWISH),
-        (3, 480, 112, True, HSWISH),
-        (3, 672, 112, True, HSWISH),
+class Block(NamedTuple):
+    """A row of the paper's Tables 1 and 2, at width 1."""
+
+    kernel_size: int
+    expanded: int  # channels of the depthwise convolution
+    channels: int  # that leave the block
+    excite: bool  # has squeeze-and-excite
+    activation: type[nn.Module]
+
+
+class Stage(NamedTuple):
+    """The blocks of one resolution, the first of which has the stride."""
+
+    stride: int
+    blocks: list[Block]
+
+
+LARGE = [
+    Stage(
+        stride=1,
+        blocks=[
+            Block(kernel_size=3, expanded=16, channels=16, excite=False, activation=nn.ReLU),
+        ],
     ),
-    ((5, 672, 160, True, HSWISH), (5, 960, 160, True, HSWISH), (5, 960, 160, True, HSWISH)),
-)
-SMALL = (
-    ((3, 16, 16, True, RELU),),
-    ((3, 72, 24, False, RELU), (3, 88, 24, False, RELU)),
-    (
-        (5, 96, 40, True, HSWISH),
-        (5, 240, 40, True, HSWISH),
-        (5, 240, 40, True, HSWISH),
-        (5, 120, 48, True, HSWISH),
-        (5, 144, 48, True, HSWISH),
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=3, expanded=64, channels=24, excite=False, activation=nn.ReLU),
+            Block(kernel_size=3, expanded=72, channels=24, excite=False, activation=nn.ReLU),
+        ],
     ),
-    ((5, 288, 96, True, HSWISH), (5, 576, 96, True, HSWISH), (5, 576, 96, True, HSWISH)),
-)
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=5, expanded=72, channels=40, excite=True, activation=nn.ReLU),
+            Block(kernel_size=5, expanded=120, channels=40, excite=True, activation=nn.ReLU),
+            Block(kernel_size=5, expanded=120, channels=40, excite=True, activation=nn.ReLU),
+        ],
+    ),
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=3, expanded=240, channels=80, excite=False, activation=nn.Hardswish),
+            Block(kernel_size=3, expanded=200, channels=80, excite=False, activation=nn.Hardswish),
+            Block(kernel_size=3, expanded=184, channels=80, excite=False, activation=nn.Hardswish),
+            Block(kernel_size=3, expanded=184, channels=80, excite=False, activation=nn.Hardswish),
+            Block(kernel_size=3, expanded=480, channels=112, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=3, expanded=672, channels=112, excite=True, activation=nn.Hardswish),
+        ],
+    ),
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=5, expanded=672, channels=160, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=960, channels=160, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=960, channels=160, excite=True, activation=nn.Hardswish),
+        ],
+    ),
+]
+SMALL = [
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=3, expanded=16, channels=16, excite=True, activation=nn.ReLU),
+        ],
+    ),
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=3, expanded=72, channels=24, excite=False, activation=nn.ReLU),
+            Block(kernel_size=3, expanded=88, channels=24, excite=False, activation=nn.ReLU),
+        ],
+    ),
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=5, expanded=96, channels=40, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=240, channels=40, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=240, channels=40, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=120, channels=48, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=144, channels=48, excite=True, activation=nn.Hardswish),
+        ],
+    ),
+    Stage(
+        stride=2,
+        blocks=[
+            Block(kernel_size=5, expanded=288, channels=96, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=576, channels=96, excite=True, activation=nn.Hardswish),
+            Block(kernel_size=5, expanded=576, channels=96, excite=True, activation=nn.Hardswish),
+        ],
+    ),
+]
+
+
+def make_block(block: Block, in_channels: int, stride: int, width: float) -> InvertedResidual:
+    expanded = round_channels(block.expanded * width)
+    excite = None
+    if block.excite:
+        excite = SqueezeExcite(expanded, round_channels(expanded // 4), nn.ReLU(), nn.Hardsigmoid())
+    return InvertedResidual(
+        in_channels,
+        round_channels(block.channels * width),
+        expanded=expanded,
+        kernel_size=block.kernel_size,
+        stride=stride,
+        activation=block.activation,
+        excite=excite,
+    )
 
 
 class MobileNetV3(nn.Module):
@@ -45,9 +126,9 @@ class MobileNetV3(nn.Module):
 
     def __init__(
         self,
-        stages: tuple[tuple[Block, ...], ...],
-        strides: tuple[int, ...],
-        features: int,
+        *,
+        stages: list[Stage],
+        hidden: int,
         width: float,
         num_classes: int,
         in_channels: int,
@@ -56,29 +137,25 @@ class MobileNetV3(nn.Module):
         super().__init__()
         small = image_size <= SMALL_IMAGE
         channels = round_channels(16 * width)
-        self.stem = conv_bn(in_channels, channels, 3, 1 if small else 2, activation=HSWISH())
+        self.stem = conv_bn(in_channels, channels, 3, stride=1 if small else 2, activation=nn.Hardswish())
         self.stages = nn.Sequential()
-        for i, blocks in enumerate(stages):
+        first_halving = [row.stride for row in stages].index(2)
+        for i, row in enumerate(stages):
             stage = nn.Sequential()
-            stride = 1 if small and i == strides.index(2) else strides[i]
-            for kernel_size, expanded, out_channels, squeeze, activation in blocks:
-                expanded, out_channels = round_channels(expanded * width), round_channels(out_channels * width)
-                squeezed = round_channels(expanded // 4)
-                excite = SqueezeExcite(expanded, squeezed, nn.ReLU(), nn.Hardsigmoid()) if squeeze else None
-                stage.append(
-                    InvertedResidual(channels, expanded, out_channels, kernel_size, stride, activation, excite)
-                )
-                channels, stride = out_channels, 1
+            first_stride = 1 if small and i == first_halving else row.stride
+            for j, block in enumerate(row.blocks):
+                stage.append(make_block(block, channels, first_stride if j == 0 else 1, width))
+                channels = round_channels(block.channels * width)
             self.stages.append(stage)
-        self.stages.append(conv_bn(channels, 6 * channels, 1, activation=HSWISH()))
-        features = round_channels(features * width)
+        self.stages.append(conv_bn(channels, 6 * channels, 1, activation=nn.Hardswish()))
+        hidden = round_channels(hidden * width)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            linear(6 * channels, features),
-            HSWISH(),
+            linear(6 * channels, hidden),
+            nn.Hardswish(),
             nn.Dropout(0.2),
-            linear(features, num_classes),
+            linear(hidden, num_classes),
         )
         for layer in self.modules():
             if isinstance(layer, nn.BatchNorm2d):
@@ -89,8 +166,24 @@ class MobileNetV3(nn.Module):
 
 
 def mobilenet_v3_small(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV3:
-    return MobileNetV3(SMALL, (2, 2, 2, 2), 1024, width, num_classes, in_channels, image_size)
+    """Return MobileNet V3 small; `width` > 0 multiplies the channels (0.35 to 1.25 in the paper)."""
+    return MobileNetV3(
+        stages=SMALL,
+        hidden=1024,
+        width=width,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def mobilenet_v3_large(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV3:
-    return MobileNetV3(LARGE, (1, 2, 2, 2, 2), 1280, width, num_classes, in_channels, image_size)
+    """Return MobileNet V3 large; `width` > 0 multiplies the channels (0.35 to 1.25 in the paper)."""
+    return MobileNetV3(
+        stages=LARGE,
+        hidden=1280,
+        width=width,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )

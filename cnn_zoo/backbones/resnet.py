@@ -1,7 +1,8 @@
-"""ResNet, https://arxiv.org/abs/1512.03385, striding in the 3x3 convolution of a bottleneck as torchvision does.
+"""The networks of "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385.
 
-plainN is the paper's counterpart of resnetN without shortcuts. resnet20 to resnet110 are its CIFAR-10 networks. Above
-64 px they get the ImageNet stem, which the paper does not try.
+A bottleneck has its stride in the 3x3 convolution, as in torchvision. plainN is the paper's counterpart of resnetN
+without shortcuts. resnet20 to resnet110 are its CIFAR-10 networks. Above 64 px they get the ImageNet stem, which the
+paper does not try.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,14 @@ from cnn_zoo.errors import UserError
 
 
 def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    """The paper's options where the shape changes: "A" adds zeros, "B" projects; "none" makes a plain network."""
+    """Return the shortcut of a block, None in a plain network.
+
+    `option` tells what to do where the shape changes: "A" adds channels of zeros, "B" is a 1x1 convolution. With "none"
+    no block has a shortcut.
+
+    Raises:
+        UserError: There is no such option.
+    """
     if option not in ("A", "B", "none"):
         raise UserError(f"There is no shortcut {option!r}; choose one of A, B, none.")
     if option == "none":
@@ -22,13 +30,13 @@ def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int)
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     if option == "B":
-        return conv_bn(in_channels, out_channels, 1, stride)
+        return conv_bn(in_channels, out_channels, 1, stride=stride)
     zeros = nn.ZeroPad3d((0, 0, 0, 0, 0, out_channels - in_channels))  # after the last channel; H x W stay
-    return nn.Sequential(nn.AvgPool2d(1, stride), zeros)  # the mean over one pixel: takes every stride-th
+    return nn.Sequential(nn.AvgPool2d(1, stride), zeros)  # a window of one pixel: takes every stride-th
 
 
 class Residual(nn.Module):
-    """relu(branch(x) + shortcut(x)), or relu(branch(x)) in a plain network."""
+    """A block that gives relu(branch(x) + shortcut(x)), or relu(branch(x)) in a plain network."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module | None, out_channels: int) -> None:
         super().__init__()
@@ -43,31 +51,34 @@ class Residual(nn.Module):
 
 
 def basic(in_channels: int, width: int, stride: int, shortcut: str) -> Residual:
-    branch = nn.Sequential(conv_bn(in_channels, width, 3, stride, activation=nn.ReLU()), conv_bn(width, width, 3))
+    first = conv_bn(in_channels, width, 3, stride=stride, activation=nn.ReLU())
+    branch = nn.Sequential(first, conv_bn(width, width, 3))
     return Residual(branch, make_shortcut(shortcut, in_channels, width, stride), width)
 
 
 def bottleneck(in_channels: int, width: int, stride: int, shortcut: str) -> Residual:
     branch = nn.Sequential(
         conv_bn(in_channels, width, 1, activation=nn.ReLU()),
-        conv_bn(width, width, 3, stride, activation=nn.ReLU()),
+        conv_bn(width, width, 3, stride=stride, activation=nn.ReLU()),
         conv_bn(width, 4 * width, 1),
     )
     return Residual(branch, make_shortcut(shortcut, in_channels, 4 * width, stride), 4 * width)
 
 
-def stem(in_channels: int, width: int, image_size: int) -> nn.Sequential:
+def make_stem(in_channels: int, width: int, image_size: int) -> nn.Sequential:
     if image_size <= SMALL_IMAGE:
-        return conv_bn(in_channels, width, 3, activation=nn.ReLU())  # H x W: small images leave nothing to drop
-    return conv_bn(in_channels, width, 7, 2, activation=nn.ReLU()).append(nn.MaxPool2d(3, 2, 1))  # H/4 x W/4
+        return conv_bn(in_channels, width, 3, activation=nn.ReLU())  # H x W
+    conv = conv_bn(in_channels, width, 7, stride=2, activation=nn.ReLU())
+    return conv.append(nn.MaxPool2d(3, stride=2, padding=1))  # H/4 x W/4
 
 
 class ResNet(nn.Module):
-    """Stem, stages, head. Each stage after the first halves H x W and doubles the width."""
+    """A stem, stages and a head. Each stage after the first halves H x W and doubles the width."""
 
     def __init__(
         self,
-        block: Callable,
+        *,
+        block: Callable[[int, int, int, str], Residual],
         depths: tuple[int, ...],
         width: int,
         shortcut: str,
@@ -76,14 +87,16 @@ class ResNet(nn.Module):
         image_size: int,
     ) -> None:
         super().__init__()
-        self.stem = stem(in_channels, width, image_size)
+        self.stem = make_stem(in_channels, width, image_size)
         self.stages = nn.Sequential()
         channels = width
         for i, depth in enumerate(depths):
             stage = nn.Sequential()
-            for stride in [1 if i == 0 else 2] + [1] * (depth - 1):
-                stage.append(block(channels, width * 2**i, stride, shortcut))
-                channels = stage[-1].out_channels
+            for j in range(depth):
+                stride = 2 if i > 0 and j == 0 else 1
+                residual = block(channels, width * 2**i, stride, shortcut)
+                stage.append(residual)
+                channels = residual.out_channels
             self.stages.append(stage)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
@@ -92,60 +105,195 @@ class ResNet(nn.Module):
 
 
 def resnet18(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (2, 2, 2, 2), 64, "B", num_classes, in_channels, image_size)
+    """Return ResNet-18."""
+    return ResNet(
+        block=basic,
+        depths=(2, 2, 2, 2),
+        width=64,
+        shortcut="B",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet34(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (3, 4, 6, 3), 64, "B", num_classes, in_channels, image_size)
+    """Return ResNet-34."""
+    return ResNet(
+        block=basic,
+        depths=(3, 4, 6, 3),
+        width=64,
+        shortcut="B",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet50(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(bottleneck, (3, 4, 6, 3), 64, "B", num_classes, in_channels, image_size)
+    """Return ResNet-50."""
+    return ResNet(
+        block=bottleneck,
+        depths=(3, 4, 6, 3),
+        width=64,
+        shortcut="B",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet101(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(bottleneck, (3, 4, 23, 3), 64, "B", num_classes, in_channels, image_size)
+    """Return ResNet-101."""
+    return ResNet(
+        block=bottleneck,
+        depths=(3, 4, 23, 3),
+        width=64,
+        shortcut="B",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet152(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(bottleneck, (3, 8, 36, 3), 64, "B", num_classes, in_channels, image_size)
+    """Return ResNet-152."""
+    return ResNet(
+        block=bottleneck,
+        depths=(3, 8, 36, 3),
+        width=64,
+        shortcut="B",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet20(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    return ResNet(basic, (3, 3, 3), 16, shortcut, num_classes, in_channels, image_size)
+    """Return ResNet-20 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
+    return ResNet(
+        block=basic,
+        depths=(3, 3, 3),
+        width=16,
+        shortcut=shortcut,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet32(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    return ResNet(basic, (5, 5, 5), 16, shortcut, num_classes, in_channels, image_size)
+    """Return ResNet-32 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
+    return ResNet(
+        block=basic,
+        depths=(5, 5, 5),
+        width=16,
+        shortcut=shortcut,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet44(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    return ResNet(basic, (7, 7, 7), 16, shortcut, num_classes, in_channels, image_size)
+    """Return ResNet-44 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
+    return ResNet(
+        block=basic,
+        depths=(7, 7, 7),
+        width=16,
+        shortcut=shortcut,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet56(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    return ResNet(basic, (9, 9, 9), 16, shortcut, num_classes, in_channels, image_size)
+    """Return ResNet-56 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
+    return ResNet(
+        block=basic,
+        depths=(9, 9, 9),
+        width=16,
+        shortcut=shortcut,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def resnet110(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    return ResNet(basic, (18, 18, 18), 16, shortcut, num_classes, in_channels, image_size)
+    """Return ResNet-110 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
+    return ResNet(
+        block=basic,
+        depths=(18, 18, 18),
+        width=16,
+        shortcut=shortcut,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def plain20(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (3, 3, 3), 16, "none", num_classes, in_channels, image_size)
+    """Return ResNet-20 for CIFAR without shortcuts."""
+    return ResNet(
+        block=basic,
+        depths=(3, 3, 3),
+        width=16,
+        shortcut="none",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def plain32(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (5, 5, 5), 16, "none", num_classes, in_channels, image_size)
+    """Return ResNet-32 for CIFAR without shortcuts."""
+    return ResNet(
+        block=basic,
+        depths=(5, 5, 5),
+        width=16,
+        shortcut="none",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def plain44(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (7, 7, 7), 16, "none", num_classes, in_channels, image_size)
+    """Return ResNet-44 for CIFAR without shortcuts."""
+    return ResNet(
+        block=basic,
+        depths=(7, 7, 7),
+        width=16,
+        shortcut="none",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def plain56(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (9, 9, 9), 16, "none", num_classes, in_channels, image_size)
+    """Return ResNet-56 for CIFAR without shortcuts."""
+    return ResNet(
+        block=basic,
+        depths=(9, 9, 9),
+        width=16,
+        shortcut="none",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )
 
 
 def plain34(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    return ResNet(basic, (3, 4, 6, 3), 64, "none", num_classes, in_channels, image_size)
+    """Return ResNet-34 without shortcuts."""
+    return ResNet(
+        block=basic,
+        depths=(3, 4, 6, 3),
+        width=64,
+        shortcut="none",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )

@@ -2,23 +2,22 @@
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import activation as make_activation
-from cnn_zoo.backbones.layers import require_size
+from cnn_zoo.backbones.layers import make_activation, require_size
 
 
 class SimpleCNN(nn.Module):
-    """Two rounds of 3x3 convolution, batch norm, activation and 2x2 max-pooling, then dropout and one linear layer."""
+    """A network of two rounds of 3x3 convolution, batch norm, activation and 2x2 max-pooling, and a linear head."""
 
-    def __init__(self, activation: str, dropout: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, *, activation: str, dropout: float, num_classes: int, in_channels: int, image_size: int) -> None:
         super().__init__()
         require_size("simple_cnn", image_size, 4)
 
-        def round_of(channels: int, width: int) -> nn.Sequential:
+        def conv_and_pool(channels: int, width: int) -> nn.Sequential:
             conv = nn.Conv2d(channels, width, 3, padding=1)  # the lab's net keeps the bias before the batch norm
             return nn.Sequential(conv, nn.BatchNorm2d(width), make_activation(activation), nn.MaxPool2d(2))
 
-        self.stem = round_of(in_channels, 32)  # H/2 x W/2
-        self.stages = nn.Sequential(round_of(32, 64))  # H/4 x W/4
+        self.stem = conv_and_pool(in_channels, 32)  # H/2 x W/2
+        self.stages = nn.Sequential(conv_and_pool(32, 64))  # H/4 x W/4
         self.head = nn.Sequential(
             nn.Flatten(), nn.Dropout(dropout), nn.Linear(64 * (image_size // 4) ** 2, num_classes)
         )
@@ -30,4 +29,11 @@ class SimpleCNN(nn.Module):
 def simple_cnn(
     *, num_classes: int, in_channels: int, image_size: int, activation: str = "relu", dropout: float = 0.5
 ) -> SimpleCNN:
-    return SimpleCNN(activation, dropout, num_classes, in_channels, image_size)
+    """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS, `dropout` a probability from 0 to 1."""
+    return SimpleCNN(
+        activation=activation,
+        dropout=dropout,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+    )

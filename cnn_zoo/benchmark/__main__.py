@@ -3,7 +3,7 @@
 import sys
 
 from cnn_zoo.benchmark import latency, training
-from cnn_zoo.command import run
+from cnn_zoo.command_line.run import run
 
 if __name__ == "__main__":
     trains = any(word.partition("=")[0] == "--config" for word in sys.argv[1:])

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cnn_zoo.command import Arguments, positive
+from cnn_zoo.command_line.run import Arguments, positive
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import refuse_existing, whole_file
 
@@ -93,7 +93,7 @@ def measure(name: str, options: argparse.Namespace, notes: list[str]) -> list[di
     """A row for each batch size and contender; what a reader must know besides goes into `notes`."""
     import torch
 
-    from cnn_zoo.export.latency import interleave, median_ratio
+    from cnn_zoo.analysis.timing import interleave, median_ratio
 
     rows = []
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -116,7 +116,7 @@ def onnx_runs(path: Path, counts: list[int]) -> Iterator[tuple[int, Runs]]:
     import numpy as np
     import onnx
 
-    from cnn_zoo.export.onnx import open_session
+    from cnn_zoo.formats.onnx import open_session
 
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
@@ -139,9 +139,9 @@ def torch_runs(name: str, options: argparse.Namespace, folder: Path, notes: list
     import torch
 
     from cnn_zoo import create_model
-    from cnn_zoo.backbone_file import SIZES, load_backbone, read_backbone
-    from cnn_zoo.export.int8 import quantize
-    from cnn_zoo.export.onnx import export_onnx, open_session
+    from cnn_zoo.formats.backbone_file import SIZES, load_backbone, read_backbone
+    from cnn_zoo.formats.int8 import quantize
+    from cnn_zoo.formats.onnx import export_onnx, open_session
 
     if Path(name).suffix in (".safetensors", ".ckpt"):
         model, facts = load_backbone(name), read_backbone(name)[0]

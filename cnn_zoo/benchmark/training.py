@@ -56,7 +56,7 @@ def contend(name: str, steps: int) -> None:
     from lightning.pytorch import Callback
 
     from cnn_zoo.benchmark import loops
-    from cnn_zoo.cli import CLI, keep_memory
+    from cnn_zoo.command_line.lightning_cli import CLI, keep_memory
 
     rounds = Rounds(steps)
 
@@ -95,7 +95,7 @@ def flops_per_image(config: list[str]) -> int:
     import torch
 
     from cnn_zoo.analysis.complexity import count_macs
-    from cnn_zoo.cli import CLI
+    from cnn_zoo.command_line.lightning_cli import CLI
 
     sys.argv[1:] = config
     cli = CLI(training=False)

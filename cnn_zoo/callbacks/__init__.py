@@ -1,13 +1,32 @@
-"""Callbacks that make a run folder worth opening. Lightning's own stop early, keep checkpoints and log the rate."""
+"""Callbacks that make a run folder worth opening. Early stopping, checkpoints and the rate monitor are lightning's."""
 
+from cnn_zoo.callbacks.calibration import Calibration
 from cnn_zoo.callbacks.complexity import Complexity
+from cnn_zoo.callbacks.confusion_pictures import ConfusionPictures
 from cnn_zoo.callbacks.curves import Curves
 from cnn_zoo.callbacks.export import Export
-from cnn_zoo.callbacks.inside import Inside
-from cnn_zoo.callbacks.pictures import Pictures
+from cnn_zoo.callbacks.graceful_stop import GracefulStop
+from cnn_zoo.callbacks.loss_guard import LossGuard
+from cnn_zoo.callbacks.network_pictures import NetworkPictures
 from cnn_zoo.callbacks.progress import Progress
-from cnn_zoo.callbacks.quality import Quality
 from cnn_zoo.callbacks.result_card import ResultCard
 from cnn_zoo.callbacks.resume import Resume
 
-__all__ = ["Complexity", "Curves", "Export", "Inside", "Pictures", "Progress", "Quality", "ResultCard", "Resume"]
+# Names of cnn_zoo 0.1, which its config.yaml files contain
+Inside = NetworkPictures
+Pictures = ConfusionPictures
+Quality = Calibration
+
+__all__ = [
+    "Calibration",
+    "Complexity",
+    "ConfusionPictures",
+    "Curves",
+    "Export",
+    "GracefulStop",
+    "LossGuard",
+    "NetworkPictures",
+    "Progress",
+    "ResultCard",
+    "Resume",
+]

@@ -1,4 +1,4 @@
-"""What the network costs, said before training starts."""
+"""The costs of the network, printed before training starts."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
@@ -7,19 +7,22 @@ from cnn_zoo.analysis.complexity import count_params, fvcore_macs
 
 
 class Complexity(Callback):
-    """Counts parameters and MACs with fvcore, prints and logs them; `result` goes into the result card."""
+    """A callback that counts parameters and MACs with fvcore, prints and logs them.
+
+    `result` goes into the result card.
+    """
 
     def __init__(self) -> None:
         self.result: dict[str, int] = {}
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        h = pl_module.hparams
-        macs, total = fvcore_macs(pl_module.backbone, (h.in_channels, h.image_size, h.image_size))
+        sizes = pl_module.hparams
+        macs, total = fvcore_macs(pl_module.backbone, (sizes.in_channels, sizes.image_size, sizes.image_size))
         self.result = {"params": count_params(pl_module.backbone), "macs": macs, "fvcore_total": total}
         print(
-            f"{h.backbone}: {self.result['params']:,} parameters, {macs:,} MACs of convolution and linear layers "
-            f"an image (fvcore's own total, with batch norm and pooling: {total:,})"
+            f"{sizes.backbone}: {self.result['params']:,} parameters, {macs:,} MACs of convolution and linear layers "
+            f"for one image (fvcore's own total, with batch norm and pooling: {total:,})"
         )
 
     @rank_zero_only

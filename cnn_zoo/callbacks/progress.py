@@ -1,4 +1,4 @@
-"""A bar on a terminal, and one line an epoch everywhere."""
+"""A progress bar on a terminal, and one line for each epoch everywhere."""
 
 import sys
 import time
@@ -7,43 +7,56 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from cnn_zoo.callbacks.trainer import learning_rate
+
+REDRAW_SECONDS = 0.2  # drawing the bar takes as long as a step of a small network
+
 
 class Progress(TQDMProgressBar):
-    """The bar shows only where someone can watch it; a log file gets the lines alone."""
+    """A callback whose bar shows only where someone can watch it; a log file gets the lines alone."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stderr.isatty() else 0)
         self._start, self._rate, self._drawn = 0.0, 0.0, 0.0
 
-    def _should_update(self, current: int, total: int | float) -> bool:
-        """A few times a second, however fast the steps are: drawing costs as much as a step of a small network."""
-        due = time.perf_counter() - self._drawn > 0.2 or current == total
-        if due:
-            self._drawn = time.perf_counter()
-        return due and super()._should_update(current, total)
+    def _is_time_to_draw(self, last: bool) -> bool:
+        now = time.perf_counter()
+        if not last and now - self._drawn < REDRAW_SECONDS:
+            return False
+        self._drawn = now
+        return True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.on_train_epoch_start(trainer, pl_module)  # lightning does not say so when it goes on in mid-epoch
+        self.on_train_epoch_start(trainer, pl_module)  # lightning leaves this hook out if it continues in mid-epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self._start = time.perf_counter()
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rate = learning_rate(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_time_to_draw(last=trainer.is_last_batch):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        m = trainer.callback_metrics
-        parts = [
-            f"{stage} loss {m[f'{stage}/loss']:.4f} accuracy {m[f'{stage}/accuracy']:7.2%}"
-            for stage in ("train", "val")
-            if f"{stage}/loss" in m
-        ]
-        epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        seconds = time.perf_counter() - self._start
-        line = f"epoch {trainer.current_epoch + 1:3d}{epochs}  lr {self._rate:.2e}  {'  '.join(parts)}  {seconds:.1f} s"
         if trainer.is_global_zero:
-            self.print(line)
+            self.print(self._epoch_line(trainer))
+
+    def _epoch_line(self, trainer: Trainer) -> str:
+        metrics = trainer.callback_metrics
+        stages = [
+            f"{stage} loss {metrics[f'{stage}/loss']:.4f} accuracy {metrics[f'{stage}/accuracy']:7.2%}"
+            for stage in ("train", "val")
+            if f"{stage}/loss" in metrics
+        ]
+        limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        seconds = time.perf_counter() - self._start
+        epoch = f"epoch {trainer.current_epoch + 1:3d}{limit}"
+        return f"{epoch}  lr {self._rate:.2e}  {'  '.join(stages)}  {seconds:.1f} s"
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         if self.refresh_rate:

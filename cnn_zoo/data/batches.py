@@ -1,11 +1,11 @@
-"""Batches of a set that lives in memory: whole-batch indexing, or any transform per image through workers."""
+"""Batches of a data set: taken whole from memory, or made image by image in worker processes."""
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,152 +13,224 @@ from torch.utils.data import DataLoader, Dataset
 
 from cnn_zoo.errors import UserError
 
-GRACE = 10  # seconds that a data worker lives on after SIGTERM
+GRACE_SECONDS = 10  # the time that a worker process goes on working after the first SIGTERM
+LARGEST_SEED = 0x7FFF_FFFF_FFFF_FFFF
 
 
-class Batches:
-    """An iterable of (images, labels, draw) for one rank of a trainer.
+class RawBatch(NamedTuple):
+    """A batch as the data set stores it, before augmentation and normalisation."""
 
-    images: uint8 (B, C, H, W), channels_last in memory; with `transforms` whatever they return. labels: int64 (B).
-    A set on a GPU gives its batches there; one in pinned memory gives pinned ones, which are copied without waiting.
-    draw: an int, new for every batch of every epoch and rank, that seeds the batch's augmentation; because it and the
-    order follow from (seed, epoch) alone, batch k of an epoch can be made without making those before it.
+    images: Tensor  # (B, H, W, C), uint8, or float in [0, 1] where `transforms` return that
+    labels: Tensor  # int64 (B)
+    indices: Tensor  # int64 (B), the numbers of the images in the data set
+    seed: int  # for the augmentation of this batch
 
-    Training (`shuffle`) drops what does not fill the last global batch. Otherwise every rank gets the same number of
-    batches and every image is in exactly one of them, so that no image is counted twice and no rank waits.
+
+class EpochOrder:
+    """The order of the images in each epoch, cut into the batches of one rank.
+
+    Order and seeds follow from (seed, epoch) alone. So any batch can be made without the batches before it.
+
+    Training (`shuffle`) drops the images that do not fill the last batch of all ranks. Evaluation puts every image into
+    exactly one batch, so none counts twice. Every rank has the same number of batches, so none waits for another.
+
+    Args:
+        count: The number of images.
+        batch_size: Images per rank and batch.
+        shuffle: Whether this is training.
+        seed: The seed of the order and of the batches' seeds.
+        rank, world_size: The number of this process, and how many train together.
+        device: Where the image numbers are wanted.
     """
 
     def __init__(
         self,
-        images: Tensor | Sequence[Tensor],  # uint8 (N, H, W, C), or something whose items workers read
-        labels: Tensor,  # int64 (N)
-        batch_size: int,  # images per rank and step
+        count: int,
+        batch_size: int,
         shuffle: bool,
         seed: int = 0,
-        epoch: Callable[[], int] = lambda: 0,
-        done: Callable[[], int] = lambda: 0,  # batches of the epoch that were used before a stop, and are left out
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
+        self.rank, self.world_size, self.device = rank, world_size, device
+        self.epoch = 0
+        self.first = 0  # the batch that the next iteration begins with
+
+    def __len__(self) -> int:
+        """Return the number of batches of this rank."""
+        if self.shuffle:
+            return self.count // (self.batch_size * self.world_size)
+        return math.ceil(math.ceil(self.count / self.world_size) / self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration. Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """Yield the image numbers of each batch of this rank, int64 (B)."""
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed_of(epoch, batch=-1, rank=0))  # one order for all ranks
+            order = torch.randperm(self.count, generator=generator)
+            used = len(self) * self.batch_size * self.world_size
+            order = order[:used].view(len(self), self.world_size, self.batch_size)
+            yield from order[:, self.rank].to(self.device)
+        else:
+            numbers = torch.arange(self.count, device=self.device)[self.rank :: self.world_size]
+            yield from numbers.tensor_split(len(self))
+
+    def seed_of(self, epoch: int, batch: int, rank: int | None = None) -> int:
+        """Return the seed of a batch, which differs between epochs, batches and ranks."""
+        rank = self.rank if rank is None else rank
+        return hash((self.seed, epoch, batch, rank)) & LARGEST_SEED  # the same in every process
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield each batch as a list of (image number, seed of its transforms), for the worker processes."""
+        epoch, first = self.epoch, self.first
+        for batch, indices in enumerate(islice(self.batches(epoch), first, None), first):
+            seed = self.seed_of(epoch, batch)
+            yield [(i, seed + i) for i in indices.tolist()]
+
+
+class Batches:
+    """A data loader that yields the RawBatches of one rank.
+
+    A data set on a GPU yields its batches there. One in pinned memory yields pinned batches, which are copied to a GPU
+    while the host goes on.
+
+    Lightning tells `sampler` the epoch. It saves `state_dict` in checkpoints and gives it to `load_state_dict` to
+    resume in the middle of an epoch, as it does with torchdata's StatefulDataLoader.
+
+    Args:
+        images: uint8 (N, H, W, C), or a sequence of images uint8 (H, W, C) that worker processes read.
+        labels: int64 (N).
+        batch_size: Images per rank and batch.
+        shuffle: Whether this is training: a new order in each epoch, and no incomplete batch.
+        seed: The seed of the order and of the batches' seeds.
+        rank, world_size: The number of this process, and how many train together.
+        transforms: torchvision v2 transforms of single images (C, H, W).
+        num_workers: The number of worker processes, which read and transform single images; 0 does it in this process.
+    """
+
+    def __init__(
+        self,
+        images: Tensor | Sequence[Tensor],
+        labels: Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
         transforms: Sequence[nn.Module] = (),
         num_workers: int = 0,
-        alternate: bool = False,  # mirror each image in every second epoch, half of them in the first
     ) -> None:
         self.images, self.labels = images, labels
-        self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, epoch
-        self.done = done
-        self.rank, self.world_size = rank, world_size
-        coin = torch.randint(2, (len(labels),), generator=torch.Generator().manual_seed(seed))
-        self.coin = coin.to(labels.device) if alternate else None
-        self.workers = None
+        self.sampler = EpochOrder(
+            len(labels), batch_size, shuffle, seed=seed, rank=rank, world_size=world_size, device=labels.device
+        )
+        self.batch_sampler = None  # lightning expects both kinds of sampler where there is one
+        self._position = (0, 0)  # an epoch, and how many of its batches were yielded
+        self._resuming = False  # whether the next iteration begins at that position
+        self.workers: DataLoader | None = None
         if transforms or not isinstance(images, Tensor):
             self.workers = DataLoader(
-                PerImage(images, labels, transforms),
-                batch_sampler=_Indices(self),
+                ImageByImage(images, labels, transforms),
+                batch_sampler=self.sampler,
                 num_workers=num_workers,
-                worker_init_fn=outlive_first_signal,
+                worker_init_fn=survive_first_signal,
                 persistent_workers=num_workers > 0,
-                generator=torch.Generator().manual_seed(seed),  # else it draws from the global one, as dropout does
+                generator=torch.Generator().manual_seed(seed),  # the default is the global one, which dropout uses
             )
 
     def __len__(self) -> int:
-        if self.shuffle:
-            return len(self.labels) // (self.batch_size * self.world_size)
-        return math.ceil(math.ceil(len(self.labels) / self.world_size) / self.batch_size)
+        return len(self.sampler)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        epoch, done = self.epoch(), self.done()
-        fetched = self.workers or (self.fetch(i, epoch) for i in islice(self.indices(epoch), done, None))
-        for k, (images, labels) in enumerate(fetched, done):
-            yield images, labels, self.draw(epoch, k)
+    def __iter__(self) -> Iterator[RawBatch]:
+        epoch = self.sampler.epoch
+        first = self.state_dict()["batches"] if self._resuming else 0
+        self._resuming, self.sampler.first = False, first
+        fetched: Iterable[tuple[Tensor, Tensor, Tensor]]
+        if self.workers is not None:
+            fetched = self.workers
+        else:
+            fetched = map(self.fetch, islice(self.sampler.batches(epoch), first, None))
+        for batch, (images, labels, indices) in enumerate(fetched, first):
+            self._position = (epoch, batch + 1)
+            yield RawBatch(images, labels, indices, self.sampler.seed_of(epoch, batch))
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch, and how many of its batches were yielded."""
+        epoch, batches = self._position
+        return {"epoch": self.sampler.epoch, "batches": batches if epoch == self.sampler.epoch else 0}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration begin after the batches that were yielded, unless it is of another epoch."""
+        self.sampler.set_epoch(state["epoch"])
+        self._position, self._resuming = (state["epoch"], state["batches"]), True
+
+    def batch(self, epoch: int, batch: int) -> RawBatch:
+        """Return one batch of an epoch, made in this process, as often as wanted."""
+        (indices,) = islice(self.sampler.batches(epoch), batch, batch + 1)
+        seed = self.sampler.seed_of(epoch, batch)
+        if self.workers is not None:
+            items = [self.workers.dataset[i, seed + i] for i in indices.tolist()]
+            return RawBatch(*self.workers.collate_fn(items), seed)
+        return RawBatch(*self.fetch(indices), seed)
+
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the images, labels and numbers of a batch from memory."""
+        assert isinstance(self.images, Tensor)
+        images, labels = (x.index_select(0, indices) for x in (self.images, self.labels))
+        if self.images.is_pinned():
+            return images.pin_memory(), labels.pin_memory(), indices.pin_memory()
+        return images, labels, indices
 
     def close(self) -> None:
-        """End the workers now: once a garbage collection finds them, torch waits some seconds for each."""
-        if self.workers and self.workers._iterator is not None:
-            self.workers._iterator._shutdown_workers()
+        """End the worker processes now. Left to the garbage collection, each would take torch some seconds."""
+        if self.workers is not None and self.workers._iterator is not None:
+            self.workers._iterator._shutdown_workers()  # private: torch has no public way to end persistent workers
             self.workers._iterator = None
 
-    def batch(self, epoch: int, k: int) -> tuple[Tensor, Tensor, int]:
-        """Batch k of an epoch once more, in this process."""
-        (indices,) = islice(self.indices(epoch), k, k + 1)
-        draw = self.draw(epoch, k)
-        if self.workers:
-            items = [self.workers.dataset[i, draw + i] for i in indices.tolist()]
-            return *self.workers.collate_fn(items), draw
-        return *self.fetch(indices, epoch), draw
 
-    def fetch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        batch = (x.index_select(0, indices) for x in (self.images, self.labels))
-        images, labels = (x.pin_memory() for x in batch) if self.images.is_pinned() else batch
-        if self.coin is not None:
-            mirrored = ((self.coin[indices] + epoch) % 2).bool().view(-1, 1, 1, 1)
-            images = torch.where(mirrored, images.flip(2), images)
-        return images.permute(0, 3, 1, 2), labels
+class ImageByImage(Dataset):
+    """A data set that reads and transforms one image at a time.
 
-    def indices(self, epoch: int) -> Iterator[Tensor]:
-        """This rank's batches of image numbers."""
-        device = self.labels.device
-        if self.shuffle:
-            order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(self.draw(epoch, -1, 0)))
-            order = order[: len(self) * self.batch_size * self.world_size].view(len(self), self.world_size, -1)
-            yield from order[:, self.rank].to(device)
-        else:
-            yield from torch.arange(len(self.labels), device=device)[self.rank :: self.world_size].tensor_split(
-                len(self)
-            )
-
-    def draw(self, epoch: int, k: int, rank: int | None = None) -> int:
-        """A seed for batch k; hash() of a tuple of ints is the same in every process."""
-        return hash((self.seed, epoch, k, self.rank if rank is None else rank)) & 0x7FFF_FFFF_FFFF_FFFF
-
-
-def outlive_first_signal(worker: int) -> None:
-    """In a worker: terminals and clusters signal all processes, but training, which saves, needs its batch first."""
-
-    def linger(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.alarm(GRACE)  # it may be its parent's, which waits for it to end
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, linger)
-
-
-class _Indices:
-    """The batch sampler of the worker path: (image number, seed of its transforms), made anew at each epoch."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, done = self.batches.epoch(), self.batches.done()
-        for k, indices in enumerate(islice(self.batches.indices(epoch), done, None), done):
-            draw = self.batches.draw(epoch, k)
-            yield [(i, draw + i) for i in indices.tolist()]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class PerImage(Dataset):
-    """torchvision v2 transforms on one uint8 image (C, H, W), seeded per image: the number of workers changes nothing.
-
-    The seed sets torch's global generator, which v2 transforms draw from.
+    Each image has its own seed, so the number of workers changes nothing. An item is (image (H, W, C), label, number).
     """
 
     def __init__(self, images: Sequence[Tensor], labels: Tensor, transforms: Sequence[nn.Module]) -> None:
         self.images, self.labels, self.transform = images, labels, nn.Sequential(*transforms)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        i, draw = item
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+        i, seed = item
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draw)
-            return self.transform(self.images[i].permute(2, 0, 1)), self.labels[i]
+            torch.manual_seed(seed)  # v2 transforms draw from torch's global generator
+            image = self.transform(self.images[i].permute(2, 0, 1))  # transforms expect (C, H, W)
+        return image.permute(1, 2, 0), self.labels[i], i
+
+
+def survive_first_signal(worker: int) -> None:
+    """Let a worker process survive SIGINT and the first SIGTERM, so that training can finish its step and save.
+
+    Terminals and clusters signal all processes at once. After SIGTERM the worker ends GRACE_SECONDS later, in case the
+    signal came from the training process, which waits for its workers to end.
+    """
+
+    def end_later(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(GRACE_SECONDS)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_later)
 
 
 @contextmanager
-def worker_errors_said() -> Iterator[None]:
-    """UserError for a worker that was killed, and without the worker's traceback for one that could not go on.
+def report_worker_errors() -> Iterator[None]:
+    """Raise UserError, without a worker's traceback, where a worker process met a UserError or was killed.
 
-    torch raises wherever the main process is when it learns of it.
+    torch raises such errors wherever the main process is at that moment. Only their text tells them apart.
     """
     try:
         yield
@@ -167,10 +239,10 @@ def worker_errors_said() -> Iterator[None]:
             raise
         raise UserError(str(error).strip().split("\n")[-1].partition("UserError: ")[2]) from error
     except RuntimeError as error:
-        said = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
-        if not said.startswith("DataLoader worker (pid"):
+        first_sentence = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+        if not first_sentence.startswith("DataLoader worker (pid"):
             raise
         raise UserError(
-            f"{said}, so training stopped; if memory ran out, try fewer --data.num_workers (0 transforms the images in "
-            "the main process)."
+            f"{first_sentence}, so training stopped; if memory ran out, try fewer --data.num_workers (0 transforms the "
+            "images in the main process)."
         ) from error

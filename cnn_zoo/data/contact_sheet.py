@@ -1,7 +1,6 @@
-"""The bundled samples: real images of each set on one sheet that a person can look at.
+"""The bundled samples: real images of each data set, on one sheet that a person can look at.
 
-The images stand class after class, row by row, so that an image's class follows from its row;
-`make_samples.py` made them from the full sets.
+The images lie class after class, row by row, so an image's place gives its class. `make_samples.py` wrote the sheets.
 """
 
 from pathlib import Path
@@ -16,8 +15,14 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def read_sheet(path: Path, image_size: int, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, H, W, C) and labels int64 (N) of a sheet."""
+    """Return the images uint8 (N, H, W, C) and the labels int64 (N) of a sheet.
+
+    Args:
+        image_size: The side of one image in pixels.
+        num_classes: The number of classes, each of which has the same number of images.
+    """
     pixels = torch.from_numpy(np.array(read_image(path)))
-    grid = pixels.view(pixels.shape[0] // image_size, image_size, pixels.shape[1] // image_size, image_size, -1)
+    rows, columns = pixels.shape[0] // image_size, pixels.shape[1] // image_size
+    grid = pixels.view(rows, image_size, columns, image_size, -1)
     images = grid.transpose(1, 2).flatten(0, 1).contiguous()
     return images, torch.arange(num_classes).repeat_interleave(len(images) // num_classes)

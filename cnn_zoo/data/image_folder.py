@@ -1,4 +1,4 @@
-"""A person's own images, in one folder a class."""
+"""A data set of the user's own images, in one folder for each class."""
 
 import math
 import os
@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from cnn_zoo.data.augment import Augment, mean_std
+from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.images import SUFFIXES, images_below, read_pixels
 from cnn_zoo.data.module import ImageData
+from cnn_zoo.data.normalize import mean_std
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
 
-MEMORY_SHARE = 0.5  # of the machine's memory, shared by its devices' processes, that decoded images may take
-CONSTANTS_FROM = 2000  # images, of a set that stays on the disk
+HOST_MEMORY_SHARE = 0.5  # the part of the machine's memory that images in memory may take, over all its processes
+STATISTICS_IMAGES = 2000  # the number of images that mean and std are computed from, where the images stay on the disk
 
 
 class OnDisk(Sequence):
-    """Images that are decoded anew each time: item i is uint8 (H, W, C), a tensor of numbers selects some."""
+    """A sequence of image files, each read when it is asked for.
+
+    A number gives an image uint8 (H, W, C); a tensor of numbers gives the sequence of those files.
+    """
 
     def __init__(self, paths: list[Path], image_size: int, in_channels: int) -> None:
         self.paths, self.image_size, self.in_channels = paths, image_size, in_channels
@@ -35,28 +38,31 @@ class OnDisk(Sequence):
             return OnDisk([self.paths[i] for i in which.tolist()], self.image_size, self.in_channels)
         return read_pixels(self.paths[which], self.image_size, self.in_channels)[0]
 
-
-def decoded(images: OnDisk, what: str) -> Tensor:
-    """uint8 (N, H, W, C)"""
-    with ThreadPoolExecutor() as pool:
-        return torch.stack(list(Tqdm(pool.map(images.__getitem__, range(len(images))), what, len(images), leave=False)))
+    def read_all(self, title: str) -> Tensor:
+        """Return all images, uint8 (N, H, W, C), and show a progress bar with this title meanwhile."""
+        with ThreadPoolExecutor() as pool:
+            images = pool.map(self.__getitem__, range(len(self)))
+            return torch.stack(list(tqdm(images, desc=title, total=len(self), leave=False)))
 
 
 class ImageFolder(ImageData):
-    """root/CLASS/image.jpg …, or root/train/CLASS/… and root/test/CLASS/… where the test images were set apart.
+    """A data module of root/CLASS/image.jpg …, or root/train/CLASS/… and root/test/CLASS/… with a test set of its own.
 
-    Images are decoded once, resized so that the shorter side fits, cut to the central square and kept in memory
-    (image_size² · in_channels bytes each). Where they would take more than MEMORY_SHARE of it, they stay on the disk:
-    `num_workers` processes (0: one a core) decode them anew each epoch, and mean and std come from CONSTANTS_FROM of
-    them. Augmentation is of whole batches either way.
+    Each image is resized so that its shorter side fits, and cut to the central square. The images are read once and
+    kept in memory (image_size² · in_channels bytes each). If they would take more than HOST_MEMORY_SHARE of it, they
+    stay on the disk: worker processes read them in every epoch, and mean and std are computed from STATISTICS_IMAGES of
+    them. In both cases whole batches are augmented.
 
     Args:
-        root: the folder of the class folders.
-        image_size: side in pixels.
+        root: The folder of the class folders.
+        image_size: The side in pixels.
         in_channels: 3 (RGB) or 1 (grey).
-        test_fraction: part of the images set apart for the test where root has no train/ and test/.
-        mean, std: by channel, in [0, 1]; computed from the training images unless given.
-        batch_size, val_fraction, split_seed, augment, transforms, num_workers: as for the other sets.
+        test_fraction: The fraction of the images held out for the test, if root has no train/ and test/.
+        mean, std: One number for each channel, for pixel values in [0, 1]; the default computes them from the training
+            images.
+        batch_size, val_fraction, split_seed, augment, transforms: As for the other data sets.
+        num_workers: The number of processes that run `transforms` or read images on the disk; for the latter 0 means
+            one for each core.
     """
 
     usual_val_fraction = 0.1
@@ -76,75 +82,94 @@ class ImageFolder(ImageData):
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
     ) -> None:
-        super().__init__(root, False, batch_size, val_fraction, split_seed, augment, transforms, num_workers)
+        super().__init__(
+            root=root,
+            batch_size=batch_size,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            augment=augment,
+            transforms=transforms,
+            num_workers=num_workers,
+        )
         if in_channels not in (1, 3):
-            raise UserError(f"data.in_channels is {in_channels}; images have 1 (grey) or 3 (RGB).")
+            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
         if image_size < 1:
             raise UserError(f"data.image_size is {image_size}; it is a number of pixels, at least 1.")
         if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction is {test_fraction}; it goes from above 0 to below 1.")
+            raise UserError(f"data.test_fraction is {test_fraction}; it must be above 0 and below 1.")
         if (mean is None) != (std is None) or any(len(v) != in_channels for v in (mean, std) if v is not None):
             raise UserError(f"data.mean is {mean} and data.std {std}; give both, by channel, or neither.")
         if std and min(std) <= 0:
-            raise UserError(f"data.std is {std}; a standard deviation is above 0.")
+            raise UserError(f"data.std is {std}; each standard deviation must be above 0.")
         self.image_size, self.in_channels, self.test_fraction = image_size, in_channels, test_fraction
-        self.mean, self.std = mean, std
-        self.set_apart = (self.root / "train").is_dir() and (self.root / "test").is_dir()
-        folder = self.root / "train" if self.set_apart else self.root
+        self.mean, self.std = tuple(mean or ()), tuple(std or ())  # `setup` computes them if they are empty
+        self.has_test_folder = (self.root / "train").is_dir() and (self.root / "test").is_dir()
+        folder = self.root / "train" if self.has_test_folder else self.root
         self.classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
         if len(self.classes) < 2:
             raise UserError(
-                f"The folder {folder} has no class folders, or but one; it needs a folder of images for each class."
+                f"The folder {folder} has fewer than two class folders; it needs one folder of images for each class."
             )
-        self._decoded: dict[Path, tuple[Tensor, Tensor]] = {}
+        self._folders: dict[Path, tuple[Tensor, Tensor]] = {}  # images and labels of those that were read
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        if self.set_apart:
-            return self._decode(self.root / ("train" if train else "test"))
-        images, labels = self._decode(self.root)
+        if self.has_test_folder:
+            return self._read_folder(self.root / ("train" if train else "test"))
+        images, labels = self._read_folder(self.root)
         kept, test = stratified_split(labels, self.test_fraction, self.split_seed)
         if len(test) == 0:
-            raise UserError(f"data.test_fraction {self.test_fraction} of {len(labels)} images is none; make it larger.")
+            raise UserError(
+                f"data.test_fraction is {self.test_fraction}, but that of {len(labels)} images is none; make it larger."
+            )
         chosen = kept if train else test
         return images[chosen], labels[chosen]
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        if self.mean is None:
-            super().setup("fit")  # the constants come from the training images whatever the stage
+        if not self.mean:
+            super().setup("fit")  # they are computed from the training images in every stage
             images = self.sets["train"][0]
             if isinstance(images, OnDisk):
-                some = torch.linspace(0, len(images) - 1, min(len(images), CONSTANTS_FROM)).long()
-                images = decoded(images[some], f"Mean and deviation of {self.root}")
-            self.mean, self.std = mean_std(images)
-            if min(self.std) == 0:
-                raise UserError(f"A channel of the images in {self.root} never changes; give data.mean and data.std.")
+                some = torch.linspace(0, len(images) - 1, min(len(images), STATISTICS_IMAGES)).long()
+                images = images[some].read_all(f"Mean and standard deviation of {self.root}")
+            mean, std = mean_std(images)
+            if min(std) == 0:
+                raise UserError(
+                    f"A channel of the images in {self.root} never changes; give data.mean and data.std."
+                )
+            self.mean, self.std = tuple(mean), tuple(std)
 
-    def _decode(self, folder: Path) -> tuple[Tensor, Tensor]:
-        if folder not in self._decoded:
-            strangers = {p.name for p in folder.iterdir() if p.is_dir()} - set(self.classes)
-            if strangers:
-                raise UserError(f"The folder {folder / min(strangers)} is of a class that {self.root / 'train'} lacks.")
+    def _read_folder(self, folder: Path) -> tuple[Tensor, Tensor]:
+        """Return the images and labels of a folder of class folders, and keep them for the next call."""
+        if folder not in self._folders:
+            unknown = {p.name for p in folder.iterdir() if p.is_dir()} - set(self.classes)
+            if unknown:
+                raise UserError(
+                    f"The folder {folder / min(unknown)} is a class that {self.root / 'train'} does not have; add it "
+                    "there or remove it here."
+                )
             files = [(path, label) for label, name in enumerate(self.classes) for path in images_below(folder / name)]
-            counts = np.bincount([label for _, label in files], minlength=self.num_classes)
+            labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+            counts = torch.bincount(labels, minlength=self.num_classes)
             if counts.min() == 0:
                 empty = folder / self.classes[int(counts.argmin())]
                 raise UserError(f"The folder {empty} has no images ({', '.join(sorted(SUFFIXES))}).")
             images = OnDisk([path for path, _ in files], self.image_size, self.in_channels)
-            if self._fits(len(files), folder):
-                images = decoded(images, f"Reading {folder}")
-            self._decoded[folder] = images, torch.tensor([label for _, label in files])
-        return self._decoded[folder]
+            if self._fits_in_memory(len(files), folder):
+                images = images.read_all(f"Reading {folder}")
+            self._folders[folder] = images, labels
+        return self._folders[folder]
 
-    def _fits(self, images: int, folder: Path) -> bool:
-        """Whether so many images may be kept in memory; says so if not."""
-        need = images * self.image_size**2 * self.in_channels * (self.trainer.num_devices if self.trainer else 1)
+    def _fits_in_memory(self, count: int, folder: Path) -> bool:
+        """Return whether so many images may be kept in memory. If not, set `num_workers` and print a notice."""
+        processes = self.trainer.num_devices if self.trainer else 1
+        needed = count * self.image_size**2 * self.in_channels * processes
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
-        if need <= MEMORY_SHARE * memory:
+        if needed <= HOST_MEMORY_SHARE * memory:
             return True
         self.num_workers = self.num_workers or os.cpu_count() or 1
         print(
-            f"{folder}: {images:,} images would take {need / 1e9:,.1f} GB, more than {MEMORY_SHARE:.0%} of the memory; "
-            f"they stay on the disk, and {self.num_workers} worker processes decode them anew each epoch."
+            f"{folder}: {count:,} images would take {needed / 1e9:,.1f} GB, more than {HOST_MEMORY_SHARE:.0%} of the "
+            f"memory, so they stay on the disk, and {self.num_workers} worker processes read them in every epoch."
         )
         return False

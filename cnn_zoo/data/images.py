@@ -1,4 +1,4 @@
-"""Image files, whoever made them: decoded within limits, or refused by name; and as the pixels a network expects."""
+"""Image files from anywhere: decoded within limits or refused by name, and turned into the pixels a network expects."""
 
 from pathlib import Path
 
@@ -10,17 +10,22 @@ from torch import Tensor
 from cnn_zoo.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow seeks others too by content; EPS runs a program
-LARGEST = Image.MAX_IMAGE_PIXELS  # Pillow's: 89 million, a quarter of a GiB in RGB, beyond which it only warns
-ORIENTATION = 0x0112  # EXIF
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others are refused: Pillow runs Ghostscript for EPS
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3  # Pillow's limit, a quarter of a GiB in RGB, beyond which it only warns
+ORIENTATION = 0x0112  # the EXIF tag
 
 
 def images_below(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, by their suffix, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def image_files(paths: list[Path]) -> list[Path]:
-    """The files among `paths`, whatever their suffix, and the images below the folders, each once."""
+    """Return the files among `paths`, whatever their suffix, and the images below the folders, each once.
+
+    Raises:
+        UserError: A path does not exist, or a folder has no images.
+    """
     files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
@@ -33,57 +38,64 @@ def image_files(paths: list[Path]) -> list[Path]:
 
 
 def read_image(path: Path, mode: str | None = None) -> Image.Image:
-    """The picture (the first, of several), turned as its EXIF says.
+    """Return the picture in a file (the first, if there are several), turned upright by its EXIF orientation.
 
     Args:
-        mode: L (grey) or RGB to convert it to, transparent parts to white; else as it is.
+        mode: L (grey) or RGB, to convert the picture to, with transparent parts on white; None leaves it as it is.
 
     Raises:
-        UserError: it is damaged, has more than LARGEST pixels, or none of FORMATS; by name.
+        UserError: The file is damaged, has more than MAX_PIXELS pixels, or is in none of FORMATS.
     """
     return decode(path, mode)[0]
 
 
 def read_pixels(path: Path, image_size: int, in_channels: int) -> tuple[Tensor, str]:
-    """uint8 (image_size, image_size, in_channels): the picture's central square, resized (bilinear, anti-aliased).
+    """Return the central square of a picture, resized (bilinear, anti-aliased), and what was done to it.
 
-    Also in words what the file was and what was done: "640x480 RGBA: alpha onto white, cut to 480x480, to 28x28".
+    The pixels are uint8 (image_size, image_size, in_channels). The words are such as
+    "640x480 RGBA: alpha onto white, cut to 480x480, to 28x28".
+
+    Raises:
+        UserError: The file cannot be read, see `read_image`.
     """
-    image, steps = decode(path, "L" if in_channels == 1 else "RGB")
-    side = min(image.size)
-    if image.width != image.height:
+    image, file_mode, steps = decode(path, "L" if in_channels == 1 else "RGB")
+    width, height = image.size
+    side = min(width, height)
+    if width != height:
         steps.append(f"cut to {side}x{side}")
     if side != image_size:
         steps.append(f"to {image_size}x{image_size}")
-    said = f"{image.width}x{image.height} {steps[0]}: {', '.join(steps[1:]) or 'as it is'}"
     image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).view(image_size, image_size, in_channels), said
+    pixels = torch.from_numpy(np.array(image)).view(image_size, image_size, in_channels)
+    return pixels, f"{width}x{height} {file_mode}: {', '.join(steps) or 'as it is'}"
 
 
-def decode(path: Path, mode: str | None) -> tuple[Image.Image, list[str]]:
-    """read_image's picture; the mode it had, and then each thing that was done."""
+def decode(path: Path, mode: str | None) -> tuple[Image.Image, str, list[str]]:
+    """Return the picture that `read_image` returns, the file's own mode, and what was done to it, step by step."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > LARGEST:
-                raise ValueError(f"it has {image.width}x{image.height} pixels, more than {LARGEST:,}")
-            steps, frames = [image.mode], getattr(image, "n_frames", 1)
-            sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise ValueError(f"it has {file.width}x{file.height} pixels, more than {MAX_PIXELS:,}")
+            file_mode = file.mode
+            steps = []
+            frames = getattr(file, "n_frames", 1)
             if frames > 1:
                 steps.append(f"frame 1 of {frames}")
-            if image.getexif().get(ORIENTATION, 1) != 1:
+            if file.getexif().get(ORIENTATION, 1) != 1:
                 steps.append("turned as EXIF says")
-            image = ImageOps.exif_transpose(image)
-            if sixteen:  # Pillow would cut what is above 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = ImageOps.exif_transpose(file)
+            if file_mode.startswith("I;16") or (file_mode == "I" and file.format in ("PNG", "PPM")):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow would clip at 255
                 steps.append("16 to 8 bits")
             if image.mode in ("I", "F"):
                 raise ValueError("it has 32 bits a channel, of unknown range; 8 and 16 are read")
-            if mode and image.has_transparency_data:  # what it would show there is whatever its maker left
+            if mode and image.has_transparency_data:  # the colour below a transparent pixel is arbitrary
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
                 steps.append("alpha onto white")
             if mode and image.mode != mode:
                 image = image.convert(mode)
-                steps += [f"to {'grey' if mode == 'L' else mode}"] * (steps[0] not in ("RGBA", "1"))
-            return image, steps
-    except Exception as error:  # decoders raise all sorts at damaged files
-        raise UserError(f"The image {path} cannot be read ({error}); mend or remove it.") from error
+                if file_mode not in ("RGBA", "1"):
+                    steps.append("to grey" if mode == "L" else f"to {mode}")
+            return image, file_mode, steps
+    except Exception as error:  # decoders raise errors of many types at damaged files
+        raise UserError(f"The image {path} cannot be read ({error}); repair or remove it.") from error

@@ -1,5 +1,7 @@
 """MNIST, http://yann.lecun.com/exdb/mnist/, and Fashion-MNIST, https://arxiv.org/abs/1708.07747: one file format."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,20 +26,25 @@ class MNIST(ImageData):
     }
 
     @property
-    def folder(self):
-        return self.root / type(self).__name__ / "raw"  # torchvision's layout
+    def folder(self) -> Path:
+        """Return the folder of the files, which is torchvision's."""
+        return self.root / type(self).__name__ / "raw"
 
     def download(self) -> None:
         for name, (_, archive_md5) in self.files.items():
-            provide([name], f"{name}.gz", archive_md5, self.sources, self.folder)
+            provide([name], archive=f"{name}.gz", md5=archive_md5, sources=self.sources, folder=self.folder)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         part = "train" if train else "t10k"
-        images, labels = (self._idx(f"{part}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
+        images = self._read_idx(f"{part}-images-idx3-ubyte")
+        labels = self._read_idx(f"{part}-labels-idx1-ubyte")
         return images.view(-1, 28, 28, 1), labels.long()
 
-    def _idx(self, name: str) -> Tensor:
-        """An idx file without its header: 4 bytes, the last of which counts the dimensions, and 4 bytes for each."""
+    def _read_idx(self, name: str) -> Tensor:
+        """Return the values in an idx file, uint8.
+
+        The header is 4 bytes, the last of which is the number of dimensions, and 4 bytes for each dimension.
+        """
         known = {md5: f"{kind.__name__}'s {file}" for kind in KINDS for file, (md5, _) in kind.files.items()}
         data = read_checked(self.folder / name, self.files[name][0], known)
         return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).copy())
@@ -47,8 +54,16 @@ class FashionMNIST(MNIST):
     """60,000 training and 10,000 test images of clothes, 1x28x28."""
 
     classes = (
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
     )
     mean, std = (0.2860,), (0.3530,)
     sources = (
@@ -63,4 +78,4 @@ class FashionMNIST(MNIST):
     }
 
 
-KINDS = (MNIST, FashionMNIST)  # their files have the same names, so that one set's come to stand in the other's folder
+KINDS = (MNIST, FashionMNIST)  # their files have the same names, so one set's files may lie in the other's folder

@@ -1,20 +1,25 @@
-"""The honest split: validation images are taken from the training set, class by class."""
+"""The validation split: images are taken from the training set, class by class."""
 
 import torch
 from torch import Tensor
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices (train, validation) of a split that keeps each class's share, the same for the same seed.
+    """Return the indices (train, validation) of a split in which both parts have the same mixture of classes.
 
-    `round(fraction * N)` images are held out; classes whose exact share is broken get the left-over images by the
-    size of the broken part (largest remainder), so that the total is exact for unbalanced classes too.
+    Exactly `round(fraction * N)` images are held out. Each class gives its exact share, rounded down. The images still
+    missing come from the classes with the largest remainders, one from each.
+
+    Args:
+        labels: int64 (N).
+        fraction: The fraction of the images in the validation part.
+        seed: The same seed gives the same split.
     """
     counts = torch.bincount(labels)
     exact = counts.double() * fraction
     held_out = exact.floor().long()
-    left_over = round(fraction * len(labels)) - int(held_out.sum())
-    held_out[(exact - held_out).argsort(descending=True, stable=True)[:left_over]] += 1
+    missing = round(fraction * len(labels)) - int(held_out.sum())
+    held_out[(exact - held_out).argsort(descending=True, stable=True)[:missing]] += 1
 
     generator = torch.Generator().manual_seed(seed)
     val = torch.zeros(len(labels), dtype=torch.bool)

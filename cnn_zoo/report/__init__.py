@@ -1,1 +1,1 @@
-"""Runs side by side: a page, a table, pictures. Torch-free."""
+"""A report that compares runs: a page, a table and pictures. It imports no torch."""

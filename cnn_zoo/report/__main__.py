@@ -1,89 +1,102 @@
-"""Compare runs: one HTML page, a CSV and PNGs.
+"""Compare runs: one HTML page, a CSV file and PNGs.
 
 python -m cnn_zoo.report RUN [RUN …] [--out DIR] [--require "FashionMNIST>=0.85,CIFAR10>=0.75"]
 
-RUN is a run folder, or a folder with runs anywhere below it. DIR (`report` unless given) gets index.html, runs.csv,
-accuracy-parameters.png, accuracy-macs.png and curves.png; what an earlier report left there is replaced.
+RUN is a run folder, or a folder with runs anywhere below it. DIR (default: report) receives index.html, runs.csv,
+accuracy-parameters.png, accuracy-macs.png and curves.png. They replace those of an earlier report.
 Example: python -m cnn_zoo.report runs/cifar10 runs/mnist/lenet5/version_0 --out comparison
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from cnn_zoo.command import Arguments, run
+from cnn_zoo.command_line.run import ArgumentParser, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file
-from cnn_zoo.report.groups import Recipe, differences, recipes
-from cnn_zoo.report.page import FIGURES, page
-from cnn_zoo.report.pictures import draw
-from cnn_zoo.report.ranking import Ranked, rank, requirements
-from cnn_zoo.report.runs import STATES, Run, find
+from cnn_zoo.files import whole_file, write_csv
+from cnn_zoo.report.groups import Recipe, differing_keys, group_runs
+from cnn_zoo.report.page import METRIC_COLUMNS, render_page
+from cnn_zoo.report.pictures import draw_pictures
+from cnn_zoo.report.ranking import COSTS, RankedNetwork, parse_requirements, rank_networks
+from cnn_zoo.report.runs import STATES, Run, find_runs
 
 
-def make_parser() -> Arguments:
-    parser = Arguments(
-        "python -m cnn_zoo.report",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage=argparse.SUPPRESS,
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder of such")
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser("report", __doc__ or "", usage=argparse.SUPPRESS)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that contains some")
     parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (report)")
-    parser.add_argument("--require", metavar="LIST", help="least test accuracy by data set; ranks what passes")
+    parser.add_argument(
+        "--require", metavar="LIST", help="least test accuracy for each data set; the networks that reach it are ranked"
+    )
     return parser
 
 
-def write_csv(path: Path, runs: Sequence[Run], found: Sequence[Recipe]) -> None:
-    """A row a run, finished or not; mean and deviation are those of its recipe, accuracies are fractions."""
-    recipe_of = {run.folder: recipe for recipe in found for run in recipe.runs}
-    keys = differences(runs)
+def csv_rows(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """Return a row for each run, finished or not. Mean and deviation are those of its recipe; accuracies are fractions.
+
+    All rows have the same keys.
+    """
+    recipe_of = {member.folder: recipe for recipe in recipes for member in recipe.runs}
+    keys = differing_keys(runs)
     rows = []
-    for one in runs:
-        recipe = recipe_of.get(one.folder)
-        row = {"run": one.folder, "state": one.state, "name": recipe.name if recipe else ""}
-        row |= {"experiment": one.experiment, "backbone": one.backbone, "dataset": one.dataset, "seed": one.seed}
-        row |= {figure: one.figure(figure) for figure in FIGURES}
-        row |= {f"test_accuracy_{of}": getattr(recipe, of)("test_accuracy") if recipe else None
-                for of in ("mean", "deviation")}  # fmt: skip
-        row |= {"test_images": one.card.get("test_images"), "epochs": one.epochs_done}
-        rows.append(row | {key: one.config.get(key) for key in keys} | {"complaints": "; ".join(one.complaints)})
-    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    for member in runs:
+        recipe = recipe_of.get(member.folder)
+        row = {
+            "run": member.folder,
+            "state": member.state,
+            "name": recipe.name if recipe else "",
+            "experiment": member.experiment,
+            "backbone": member.backbone,
+            "dataset": member.dataset,
+            "seed": member.seed,
+        }
+        row |= {metric: member.metric(metric) for metric in METRIC_COLUMNS}
+        row |= {
+            "test_accuracy_mean": recipe.test_accuracy if recipe else None,
+            "test_accuracy_deviation": recipe.deviation("test_accuracy") if recipe else None,
+            "test_images": member.card.get("test_images"),
+            "epochs": member.epochs_done,
+        }
+        row |= {key: member.config.get(key) for key in keys}
+        rows.append(row | {"complaints": "; ".join(member.complaints)})
+    return rows
 
 
-def say(ranked: Sequence[Ranked]) -> None:
+def name_runs(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[tuple[str, Run]]:
+    """Return the runs with their names in the picture of curves: that of the recipe, or one with the run's state."""
+    named = [(recipe.name, member) for recipe in recipes for member in recipe.runs]
+    unfinished = [member for member in runs if member.state != "finished"]
+    return named + [(f"{one.backbone} {one.folder.name} ({one.state})", one) for one in unfinished]
+
+
+def print_ranking(ranked: Sequence[RankedNetwork]) -> None:
     for row in ranked:
-        if row.missing:
-            print(f"{row.network} does not pass: {'; '.join(row.missing)}")
+        if row.failures:
+            print(f"{row.network} does not pass: {'; '.join(row.failures)}")
             continue
-        ranks = [f"{row.ranks.get(cost, '?')} by {what}" for cost, what in (("params", "parameters"), ("macs", "MACs"))]
-        accuracy = ", ".join(f"{name} {recipe.mean('test_accuracy'):.2%}" for name, recipe in row.recipes.items())
-        print(f"{row.network} passes, rank {' and '.join(ranks)}: {accuracy}")
+        by_parameters, by_macs = (row.ranks.get(cost, "?") for cost in COSTS)
+        accuracies = ", ".join(f"{name} {recipe.test_accuracy:.2%}" for name, recipe in row.recipes.items())
+        print(f"{row.network} passes, rank {by_parameters} by parameters and {by_macs} by MACs: {accuracies}")
 
 
-def main() -> None:
-    options = make_parser().parse_args()
-    runs = find(options.runs)
-    found = recipes(runs)
-    required = requirements(options.require, found) if options.require is not None else {}
-    ranked = rank(found, required)
-    named = [(recipe.name, one) for recipe in found for one in recipe.runs]
-    named += [(f"{one.backbone} {one.folder.name} ({one.state})", one) for one in runs if one.state != "finished"]
+def main(arguments: list[str]) -> None:
+    options = make_parser().parse_args(arguments)
+    runs = find_runs(options.runs)
+    recipes = group_runs(runs)
+    required = {} if options.require is None else parse_requirements(options.require, recipes)
+    ranked = rank_networks(recipes, required)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        drawn = draw(found, named, options.out)
-        write_csv(options.out / "runs.csv", runs, found)
+        drawings = draw_pictures(recipes, name_runs(runs, recipes), options.out)
+        write_csv(options.out / "runs.csv", csv_rows(runs, recipes))
         with whole_file(options.out / "index.html") as part:
-            part.write_text(page(runs, found, drawn, ranked, required), encoding="utf-8")
+            page = render_page(runs, recipes, ranked=ranked, required=required, drawings=drawings)
+            part.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"The report cannot be written: {error}; choose another --out.") from error
-    say(ranked)
-    states = [one.state for one in runs]
+    print_ranking(ranked)
+    states = [member.state for member in runs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
     print(f"{len(runs)} runs ({counts}): {options.out / 'index.html'}")
 

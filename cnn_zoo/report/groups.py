@@ -1,4 +1,4 @@
-"""Runs that differ in the seed alone are one recipe; what tells recipes apart."""
+"""Recipes: runs that differ only in their seed. What makes recipes differ from one another."""
 
 import re
 import statistics
@@ -6,18 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnn_zoo.report.runs import Run, number
+from cnn_zoo.report.runs import Run, finite_or_none
 
-SILENT = {  # a column of its own, or nothing about the recipe
-    "experiment", "result_card.experiment", "seed_everything", "model.backbone", "data", "data.sample", "data.root",
-    "ckpt_path", "trainer.default_root_dir", "checkpoint.dirpath",
-}  # fmt: skip
-NAMED_KEYS = 3  # in a recipe's name; the table has all
+IGNORED_KEYS = {  # each has a column of its own or says nothing about the recipe
+    "experiment",
+    "result_card.experiment",
+    "seed_everything",
+    "model.backbone",
+    "data",
+    "data.sample",
+    "data.root",
+    "ckpt_path",
+    "trainer.default_root_dir",
+    "checkpoint.dirpath",
+}
+KEYS_IN_NAME = 3  # at most; the table has all
+LONGEST_VALUE = 24  # characters of a value in a name
 
 
 @dataclass
 class Recipe:
-    """Finished runs that differ in the seed alone, and the short name that the pictures give them."""
+    """Finished runs that differ only in their seed, and the short name that they have in the report."""
 
     runs: list[Run]
     name: str = ""
@@ -30,91 +39,135 @@ class Recipe:
     def seeds(self) -> list[Any]:
         return list(dict.fromkeys(run.seed for run in self.runs))
 
-    def by_seed(self, figure: str) -> list[float]:
-        """One number a seed, so that a run repeated with the same seed does not pass for another sample."""
-        values = [[v for run in self.runs if run.seed == seed and (v := run.figure(figure)) is not None]
-                  for seed in self.seeds]  # fmt: skip
-        return [statistics.fmean(v) if len(set(v)) > 1 else v[0] for v in values if v]
+    @property
+    def test_accuracy(self) -> float:
+        """The mean test accuracy, in [0, 1]. Every finished run has one."""
+        accuracy = self.mean("test_accuracy")
+        assert accuracy is not None
+        return accuracy
 
-    def mean(self, figure: str) -> float | None:
-        values = self.by_seed(figure)
-        return (statistics.fmean(values) if len(set(values)) > 1 else values[0]) if values else None
+    def means_by_seed(self, metric: str) -> list[float]:
+        """Return one number for each seed, so that a repeated run with the same seed does not count as a new sample."""
+        means = []
+        for seed in self.seeds:
+            values = [run.metric(metric) for run in self.runs if run.seed == seed]
+            known = [value for value in values if value is not None]
+            if known:
+                means.append(exact_mean(known))
+        return means
 
-    def deviation(self, figure: str) -> float | None:
-        """Sample standard deviation over the seeds; of one seed there is none."""
-        values = self.by_seed(figure)
+    def mean(self, metric: str) -> float | None:
+        """Return the mean over the seeds, or None if no run has the metric."""
+        values = self.means_by_seed(metric)
+        return exact_mean(values) if values else None
+
+    def deviation(self, metric: str) -> float | None:
+        """Return the sample standard deviation over the seeds, or None for a single seed."""
+        values = self.means_by_seed(metric)
         return statistics.stdev(values) if len(values) > 1 else None
 
 
-def told(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a configuration says something; null is as good as absent, because older versions lack keys."""
-    return {key: value for key, value in config.items() if key not in SILENT and value is not None}
+def exact_mean(values: Sequence[float]) -> float:
+    """Return the mean. The mean of equal values is that value, so a whole number stays one."""
+    return statistics.fmean(values) if len(set(values)) > 1 else values[0]
 
 
-def recipes(runs: Sequence[Run]) -> list[Recipe]:
-    """The finished runs, grouped and named, the best of each data set first. A run without config.yaml is alone."""
+def group_runs(runs: Sequence[Run]) -> list[Recipe]:
+    """Return the recipes of the finished runs, with their names, the best of each data set first.
+
+    A run without config.yaml is a recipe of its own.
+    """
     groups: dict[Any, list[Run]] = {}
     for run in runs:
         if run.state == "finished":
-            alone = None if run.config else run.folder
-            same = (run.experiment, run.dataset, run.network, frozenset(told(run.config).items()), alone)
-            groups.setdefault(same, []).append(run)
-    found = [Recipe(group) for group in groups.values()]
-    for recipe in found:
-        recipe.name = name(recipe, found)
-    for recipe in found:  # the same in all that a name tells
-        if sum(other.name == recipe.name and other.first.dataset == recipe.first.dataset for other in found) > 1:
+            configuration = frozenset(relevant_keys(run.config).items()) if run.config else run.folder
+            groups.setdefault((run.experiment, run.dataset, run.network, configuration), []).append(run)
+    recipes = [Recipe(group) for group in groups.values()]
+    for recipe in recipes:
+        recipe.name = short_name(recipe, recipes)
+    for recipe in recipes:
+        names = [other.name for other in recipes if other.first.dataset == recipe.first.dataset]
+        if names.count(recipe.name) > 1:
             recipe.name += f" ({recipe.first.experiment}/{recipe.first.folder.name})"
-    return sorted(found, key=lambda recipe: (recipe.first.dataset, -recipe.mean("test_accuracy")))
+    return sorted(recipes, key=lambda recipe: (recipe.first.dataset, -recipe.test_accuracy))
 
 
-def cut_short(recipe: Recipe, found: Sequence[Recipe]) -> str:
-    """ "508 of 10,000 images" where the test saw fewer than others on the same data set; else nothing."""
+def relevant_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys that distinguish recipes, with their values.
 
-    def images(one: Recipe) -> float:
-        return number(one.first.card.get("test_images")) or 0
+    None counts as missing, because the configurations of earlier versions lack keys. For the same reason an
+    augmentation of strength 0 counts as missing, and so does the padding of a crop that is switched off.
+    """
+    relevant = {key: value for key, value in config.items() if key not in IGNORED_KEYS and value is not None}
+    if not relevant.get("data.augment.crop"):
+        relevant.pop("data.augment.padding", None)
+    return {key: value for key, value in relevant.items() if value != 0 or not key.startswith("data.augment.")}
 
-    most = max(images(other) for other in found if other.first.dataset == recipe.first.dataset)
-    return f"{images(recipe):,} of {most:,} images" if 0 < images(recipe) < most else ""
+
+def partial_test(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
+    """Return "508 of 10,000 images" if other tests on the same data set saw more images, else an empty string."""
+    most = max(tested_images(other) for other in recipes if other.first.dataset == recipe.first.dataset)
+    images = tested_images(recipe)
+    return f"{images:,} of {most:,} images" if 0 < images < most else ""
 
 
-def name(recipe: Recipe, found: Sequence[Recipe]) -> str:
-    """The backbone and the values that tell it from its like on the same data: resnet9 width=16 max_epochs=8."""
+def tested_images(recipe: Recipe) -> float:
+    """Return the number of images in the test, or 0 if it is unknown."""
+    return finite_or_none(recipe.first.card.get("test_images")) or 0
+
+
+def short_name(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
+    """Return the backbone and the values that distinguish the recipe from others with this backbone and data set.
+
+    An example is `resnet9 width=16 max_epochs=8`: the backbone's own arguments come first.
+    """
     backbone, dataset = recipe.first.backbone, recipe.first.dataset
-    like = [other.first for other in found if (other.first.backbone, other.first.dataset) == (backbone, dataset)]
-    keys = sorted(differences(like), key=lambda key: not key.startswith("model.backbone_args."))
-    values = {key.rpartition(".")[2]: value for key in keys if (value := recipe.first.config.get(key)) is not None}
-    return " ".join([backbone, *(f"{key}={short(value)[:24]}" for key, value in [*values.items()][:NAMED_KEYS])])
+    alike = [other.first for other in recipes if (other.first.backbone, other.first.dataset) == (backbone, dataset)]
+    keys = sorted(differing_keys(alike), key=lambda key: not key.startswith("model.backbone_args."))
+    values = {}
+    for key in keys:
+        value = recipe.first.config.get(key)
+        if value is not None:
+            values[key.rpartition(".")[2]] = short_value(value)[:LONGEST_VALUE]
+    words = [f"{key}={value}" for key, value in values.items()]
+    return " ".join([backbone, *words[:KEYS_IN_NAME]])
 
 
-def short(value: Any) -> str:
-    """torch.optim.SGD is SGD; a key that is not set shows as a dash."""
+def short_value(value: Any) -> str:
+    """Return SGD for torch.optim.SGD, and a dash for a key that is not set."""
     if value is None:
         return "–"
-    path = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value)
-    return value.rpartition(".")[2] if path else str(value)
+    text = str(value)
+    is_import_path = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text)
+    return text.rpartition(".")[2] if is_import_path else text
 
 
-def differences(runs: Sequence[Run]) -> list[str]:
-    """The keys in which the runs' configurations differ, in the configuration's own order.
-
-    Of a part that some runs switched off or replaced by another class, that difference is told, not each of the
-    options that are then missing: `early_stopping`, not its patience, unless the patience differs among the rest.
-    """
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """Return the keys in which the runs' configurations differ, in the configuration's own order."""
     configs = [run.config for run in runs if run.config]
-    keys = [key for key in dict.fromkeys(key for config in configs for key in config) if key not in SILENT]
-    return [key for key in keys if differs(key, configs)]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if key not in IGNORED_KEYS and key_differs(key, configs)]
 
 
-def differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
+def key_differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether configurations differ in a key.
+
+    If some of them lack the key because the part above it is switched off or of another class, that part differs and
+    the key does not: `early_stopping`, not its patience, unless the patience differs among the others. A zero does not
+    differ from a key that the configurations of earlier versions lack.
+    """
     given = {config[key] for config in configs if config.get(key) is not None}
+    lacking = [config for config in configs if config.get(key) is None]
     if len(given) > 1:
         return True
-    missing = [config for config in configs if config.get(key) is None]
-    if not given or not missing:
+    if not given or not lacking or part_above_differs(key, configs):
         return False
+    only_zero_is_given = not any(given)
+    return not (only_zero_is_given and all(key not in config for config in lacking))
+
+
+def part_above_differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether configurations differ in `early_stopping`, for the key `early_stopping.patience`."""
     parts = key.split(".")
     above = [".".join(parts[:i]) for i in range(1, len(parts))]
-    replaced = any(len({config.get(part) for config in configs}) > 1 for part in above)
-    zero = all(key not in config for config in missing) and not any(given)
-    return not (replaced or zero)
+    return any(len({config.get(part) for config in configs}) > 1 for part in above)

@@ -1,175 +1,202 @@
-"""The report as one HTML page that needs nothing else: no network, no library."""
+"""The report as one HTML page that needs no other file and no network. `page.html` is its template."""
 
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnn_zoo.report.groups import Recipe, cut_short, differences, short
-from cnn_zoo.report.ranking import Ranked
-from cnn_zoo.report.runs import STATES, Run, number
+from cnn_zoo.report.groups import Recipe, differing_keys, partial_test, short_value
+from cnn_zoo.report.ranking import COSTS, RankedNetwork
+from cnn_zoo.report.runs import STATES, Run, finite_or_none
 
 CAPTIONS = {
     "accuracy-parameters": "Test accuracy against parameters. Bars: sample standard deviation over seeds. "
-    "On the Pareto front is what nothing cheaper beats.",
-    "accuracy-macs": "Test accuracy against multiply-accumulates of convolution and linear layers, one image.",
-    "curves": "Training and validation by epoch, unfinished runs too; training figures are of augmented images.",
+    "A network is on the Pareto front if nothing cheaper is more accurate.",
+    "accuracy-macs": "Test accuracy against multiply-accumulates of convolution and linear layers, for one image.",
+    "curves": "Training and validation by epoch, of unfinished runs too. Training figures are of augmented images.",
 }
-NOTE = (
-    "Test accuracy is of the best checkpoint; best validation of its epoch. Runs that differ in the seed alone are one "
-    "row: mean ± sample standard deviation over seeds. Size is of the bare weights; seconds are of the whole fit."
-)
 
 
 def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def count(value: float) -> str:
+def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-FIGURES = {  # by its name in a result card: what people read above the column, and how it is written
+def megabytes(value: float) -> str:
+    return f"{value / 1e6:.2f}"
+
+
+def one_decimal(value: float) -> str:
+    return f"{value:,.1f}"
+
+
+METRIC_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # name in a result card: title, format
     "test_accuracy": ("test accuracy (%)", percent),
     "val_accuracy": ("best validation (%)", percent),
-    "params": ("parameters", count),
-    "macs": ("MACs", count),
-    "size": ("size (MB)", lambda value: f"{value / 1e6:.2f}"),
-    "train_seconds": ("seconds", lambda value: f"{value:,.1f}"),
-    "images_per_second": ("images/s", count),
+    "params": ("parameters", whole),
+    "macs": ("MACs", whole),
+    "size": ("size (MB)", megabytes),
+    "train_seconds": ("seconds", one_decimal),
+    "images_per_second": ("images/s", whole),
 }
 
 
-def cell(text: Any, key: Any = None, tag: str = "td", note: str = "") -> str:
-    """A table cell; `key` is what its column is sorted by, where that is not the text."""
-    kind = ' class="n"' if number(key) is not None else ""
-    scope = ' scope="row"' if tag == "th" else ""
-    small = f"<small>{escape(note)}</small>" if note else ""
-    return (
-        f'<{tag}{scope}{kind} data-key="{escape(str(text if key is None else key))}">{escape(str(text))}{small}</{tag}>'
-    )
+@dataclass(frozen=True)
+class Column:
+    title: str
+    numeric: bool = False
 
 
-def table(headers: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], label: str) -> str:
-    """Of (text, numeric) headers and rows of cells; the first column stays when the rest is scrolled."""
-    heads = "".join(
-        f'<th scope="col"{" class=n" if numeric else ""}><button type="button">{breakable(text)}</button></th>'
-        for text, numeric in headers
-    )
-    lines = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0"><table>\n'
-        f'<thead class="sticky"><tr>{heads}</tr></thead>\n<tbody class="sticky">\n{lines}\n</tbody></table></div>'
-    )
+@dataclass(frozen=True)
+class Cell:
+    """A table cell.
+
+    Args:
+        sort_key: The value by which its column is sorted; empty for an unknown value, which is always last.
+        note: A second line in small letters.
+    """
+
+    text: str
+    sort_key: str
+    numeric: bool = False
+    note: str = ""
 
 
-def breakable(text: str) -> str:
-    """Long keys may break after their dots."""
-    return escape(text).replace(".", ".<wbr>")
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows a click on a column's title sorts. The first cell of a row is its header.
+
+    Args:
+        label: The name of the table for screen readers.
+    """
+
+    label: str
+    columns: list[Column]
+    rows: list[list[Cell]]
 
 
-def shown(recipe: Recipe, figure: str, cut: str) -> str:
-    """The cell of a figure: 91.82 ± 0.10; of a test that was cut short, on how many images."""
-    value, spread = recipe.mean(figure), recipe.deviation(figure)
-    write = FIGURES[figure][1]
-    if value is None:
-        return missing_or(value, write)
-    text = write(value) + (f" ± {write(spread)}" if spread is not None and figure.endswith("accuracy") else "")
-    return cell(text, value, note=cut if figure == "test_accuracy" else "")
+def text_cell(value: Any) -> Cell:
+    return Cell(str(value), sort_key=str(value))
 
 
-def comparison(recipes: Sequence[Recipe]) -> str:
+def number_cell(value: float | None, write: Callable[[float], str]) -> Cell:
+    return Cell("–", "", numeric=True) if value is None else Cell(write(value), str(value), numeric=True)
+
+
+def metric_cell(recipe: Recipe, metric: str, note: str) -> Cell:
+    """Return the mean of a metric; of an accuracy also the deviation over the seeds: 91.82 ± 0.10."""
+    mean, deviation = recipe.mean(metric), recipe.deviation(metric)
+    _, write = METRIC_COLUMNS[metric]
+    if mean is None:
+        return number_cell(None, write)
+    text = write(mean)
+    if deviation is not None and metric.endswith("accuracy"):
+        text += f" ± {write(deviation)}"
+    return Cell(text, str(mean), numeric=True, note=note)
+
+
+def config_cell(value: Any, numeric: bool) -> Cell:
+    """Return the value of a configuration key."""
+    if numeric:
+        return number_cell(value, short_value)
+    return Cell(short_value(value), "" if value is None else short_value(value))
+
+
+def results_table(recipes: Sequence[Recipe]) -> Table:
+    """Return a row for each recipe: its metrics and the configuration keys in which the recipes differ."""
     runs = [recipe.first for recipe in recipes]
-    keys = differences(runs)
-    given = {key: [run.config[key] for run in runs if run.config.get(key) is not None] for key in keys}
-    numeric = {key: all(number(value) is not None for value in values) for key, values in given.items()}
-    headers = [(text, False) for text in ("network", "experiment", "backbone", "data set")]
-    headers += [(header, True) for header, _ in FIGURES.values()] + [("seeds", False)]
-    headers += [(key, numeric[key]) for key in keys]
+    numeric = {}
+    for key in differing_keys(runs):
+        values = [run.config[key] for run in runs if run.config.get(key) is not None]
+        numeric[key] = all(finite_or_none(value) is not None for value in values)
+    columns = [Column("network"), Column("experiment"), Column("backbone"), Column("data set")]
+    columns += [Column(title, numeric=True) for title, _ in METRIC_COLUMNS.values()]
+    columns += [Column("seeds"), *(Column(key, numeric[key]) for key in numeric)]
     rows = []
     for recipe in recipes:
         run = recipe.first
-        cells = [cell(recipe.name, tag="th"), cell(run.experiment), cell(run.backbone), cell(run.dataset)]
-        cells += [shown(recipe, figure, cut_short(recipe, recipes)) for figure in FIGURES]
-        cells.append(cell(", ".join(map(str, recipe.seeds))))
-        for key in keys:
-            value = run.config.get(key)
-            order = "" if value is None else None
-            cells.append(missing_or(value, short) if numeric[key] else cell(short(value), order))
+        cells = [text_cell(text) for text in (recipe.name, run.experiment, run.backbone, run.dataset)]
+        for metric in METRIC_COLUMNS:
+            note = partial_test(recipe, recipes) if metric == "test_accuracy" else ""
+            cells.append(metric_cell(recipe, metric, note))
+        cells.append(text_cell(", ".join(map(str, recipe.seeds))))
+        cells += [config_cell(run.config.get(key), numeric[key]) for key in numeric]
         rows.append(cells)
-    return table(headers, rows, "Comparison")
+    return Table("Comparison", columns, rows)
 
 
-def ranking(rows: Sequence[Ranked], required: dict[str, float]) -> str:
-    asked = ", ".join(f"{name} ≥ {100 * least:g} %" for name, least in required.items())
-    passed = sum(not row.missing for row in rows)
-    headers = [("network", False), ("rank by parameters", True), ("rank by MACs", True)]
-    headers += [("parameters", True), ("MACs", True), *((f"{name} (%)", True) for name in required), ("verdict", False)]
-    lines = []
-    for row in rows:
-        cells = [cell(row.network, tag="th")]
-        for values in (row.ranks, row.costs):
-            cells += [missing_or(values.get(cost), count) for cost in ("params", "macs")]
-        accuracy = {name: recipe.mean("test_accuracy") for name, recipe in row.recipes.items()}
-        cells += [missing_or(accuracy.get(name), percent) for name in required]
-        lines.append([*cells, cell("; ".join(row.missing) or "passes")])
-    return (
-        f"<h2>Accurate enough: {escape(asked)}</h2>\n<p>{passed} of {len(rows)} networks pass. Of several recipes of a "
-        "network the one of best validation accuracy counts; its costs are those on the data set where it is largest."
-        f"</p>\n{table(headers, lines, 'Ranking')}"
-    )
+def ranking_table(ranked: Sequence[RankedNetwork], required: Mapping[str, float]) -> Table:
+    """Return a row for each network: its ranks, costs and accuracies, and whether it passes."""
+    titles = ["rank by parameters", "rank by MACs", "parameters", "MACs", *(f"{name} (%)" for name in required)]
+    columns = [Column("network"), *(Column(title, numeric=True) for title in titles), Column("verdict")]
+    rows = []
+    for row in ranked:
+        accuracies = {name: recipe.test_accuracy for name, recipe in row.recipes.items()}
+        cells = [text_cell(row.network)]
+        cells += [number_cell(row.ranks.get(cost), whole) for cost in COSTS]
+        cells += [number_cell(row.costs[cost], whole) for cost in COSTS]
+        cells += [number_cell(accuracies.get(name), percent) for name in required]
+        cells.append(text_cell("; ".join(row.failures) or "passes"))
+        rows.append(cells)
+    return Table("Ranking", columns, rows)
 
 
-def missing_or(value: float | None, write: Callable[[float], str]) -> str:
-    return '<td class="n" data-key="">–</td>' if value is None else cell(write(value), value)
+def unfinished_table(runs: Sequence[Run]) -> Table:
+    """Return a row for each run that has no result yet, or a file that cannot be read."""
+    columns = [Column("run"), Column("state"), Column("network"), Column("data set")]
+    columns += [Column("epochs done", numeric=True), Column("best validation (%)", numeric=True)]
+    columns += [Column("what is wrong")]
+    rows = []
+    for run in runs:
+        cells = [text_cell(text) for text in (run.folder, run.state, run.network, run.dataset)]
+        cells.append(Cell(epochs_of_planned(run), str(run.epochs_done), numeric=True))
+        cells.append(number_cell(run.val_accuracy, percent))
+        cells.append(text_cell("; ".join(run.complaints) or "no result.json: still running, or stopped"))
+        rows.append(cells)
+    return Table("Unfinished or broken runs", columns, rows)
 
 
-def others(runs: Sequence[Run]) -> str:
-    """The runs that have no result yet, or files that cannot be read."""
-    headers = [("run", False), ("state", False), ("network", False), ("data set", False)]
-    headers += [("epochs done", True), ("best validation (%)", True), ("what is wrong", False)]
-    rows = [
-        [
-            *(cell(run.folder, tag="th"), cell(run.state), cell(run.network), cell(run.dataset)),
-            *(cell(planned(run), run.epochs_done), missing_or(run.val_accuracy, percent)),
-            cell("; ".join(run.complaints) or "no result.json: still running, or stopped"),
-        ]
-        for run in runs
-    ]
-    return f"<h2>Unfinished or broken</h2>\n{table(headers, rows, 'Unfinished or broken runs')}"
+def epochs_of_planned(run: Run) -> str:
+    """Return "2 of 20", or "2" if the length of the training is unknown."""
+    planned = finite_or_none(run.config.get("trainer.max_epochs"))
+    return f"{run.epochs_done} of {planned}" if planned and planned > 0 else str(run.epochs_done)
 
 
-def planned(run: Run) -> str:
-    most = number(run.config.get("trainer.max_epochs"))
-    return f"{run.epochs_done} of {most}" if most and most > 0 else str(run.epochs_done)
-
-
-def page(
+def render_page(
     runs: Sequence[Run],
     recipes: Sequence[Recipe],
-    drawn: dict[str, str],
-    ranked: Sequence[Ranked],
-    required: dict[str, float],
+    *,
+    ranked: Sequence[RankedNetwork] = (),
+    required: Mapping[str, float] | None = None,
+    drawings: Mapping[str, str] | None = None,
 ) -> str:
-    """The whole page; `drawn` are SVGs by the names of CAPTIONS."""
-    title = f"{len(runs)} run{'s' * (len(runs) != 1)} compared"
+    """Return the whole page.
+
+    Args:
+        required: The least accuracy for each data set; without it there is no ranking.
+        drawings: SVG elements by their name in CAPTIONS.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     states = [run.state for run in runs]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
-    parts = [f"<p>{counts}. All figures by run: <code>runs.csv</code> beside this page.</p>"]
-    if required:
-        parts.append(ranking(ranked, required))
-    if recipes:
-        parts.append(f'<h2>Results</h2>\n{comparison(recipes)}\n<p class="note">{NOTE}</p>')
-    odd = [run for run in runs if run.state != "finished" or run.complaints]
-    if odd:
-        parts.append(others(odd))
-    figures = [
-        f'<figure{" class=wide" if name == "curves" else ""}><div class="scroll" role="img" tabindex="0" '
-        f'aria-label="{CAPTIONS[name]}">{drawing}</div><figcaption>{CAPTIONS[name]}</figcaption></figure>'
-        for name, drawing in drawn.items()
-    ]
-    if figures:
-        parts.append(f'<h2>Pictures</h2>\n<div class="pictures">\n{"".join(figures)}</div>')
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    before, after = template.replace("@TITLE@", escape(title)).split("@BODY@")
-    return before + "\n".join(parts) + after
+    incomplete = [run for run in runs if run.state != "finished" or run.complaints]
+    return environment.get_template("page.html").render(
+        title="1 run compared" if len(runs) == 1 else f"{len(runs)} runs compared",
+        counts=", ".join(f"{states.count(state)} {state}" for state in STATES),
+        required=", ".join(f"{name} ≥ {100 * least:g} %" for name, least in (required or {}).items()),
+        passed=sum(not row.failures for row in ranked),
+        ranking=ranking_table(ranked, required) if required else None,
+        results=results_table(recipes) if recipes else None,
+        unfinished=unfinished_table(incomplete) if incomplete else None,
+        drawings=[(name, CAPTIONS[name], svg) for name, svg in (drawings or {}).items()],
+    )

@@ -1,18 +1,28 @@
-"""The pictures of a report: accuracy against cost, and how training went."""
+"""The pictures of a report: accuracy against cost, and the training curves of all runs."""
 
 import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnn_zoo.analysis.labels import label_points
-from cnn_zoo.files import whole_file
+from cnn_zoo.analysis.plots import new_figure, save_figure
 from cnn_zoo.report.groups import Recipe
 from cnn_zoo.report.runs import Run
 
-INK = "#010203"  # stands for the page's text colour, so that one drawing serves light and dark
-STYLE = {f"{part}color": INK for part in ("text.", "axes.label", "axes.edge", "xtick.", "ytick.")} | {
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+INK = "#010203"  # is replaced by the page's text colour, so that one drawing serves light and dark pages
+STYLE = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "grid.color": "grey",
     "grid.alpha": 0.3,
     "axes.grid": True,
@@ -21,84 +31,88 @@ STYLE = {f"{part}color": INK for part in ("text.", "axes.label", "axes.edge", "x
     "axes.facecolor": "none",
     "legend.frameon": False,
     "font.size": 9,
-    "text.parse_math": False,  # a $ in a name is a $
+    "text.parse_math": False,  # a $ in a name is drawn as a $
     "svg.hashsalt": "cnn_zoo",  # the same runs give the same file
 }
 WIDTH = 8.0  # inches
-STAGES = {"-": "validation", ":": "training"}
+DPI = 72  # what label_points needs, whatever resolution is saved
+STAGES = {"val": ("validation", "-"), "train": ("training", ":")}  # label, line style
+
+Item = TypeVar("Item")
+Point = tuple[float, float]
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (cost, accuracy) that none beats: whatever costs no more is less accurate. Cheapest first."""
-    best: list[tuple[float, float]] = []
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Return the (cost, accuracy) that no cheaper or equally cheap point reaches in accuracy, the cheapest first."""
+    front: list[Point] = []
     for cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or accuracy > best[-1][1]:
-            best.append((cost, accuracy))
-    return best
+        if not front or accuracy > front[-1][1]:
+            front.append((cost, accuracy))
+    return front
 
 
-def by_dataset(items: Sequence[Any], run: Callable[[Any], Run]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for item in items:
-        found.setdefault(run(item).dataset, []).append(item)
-    return found
-
-
-def blank(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # no pyplot: it holds figures and looks for a screen
-
-    figure = Figure(figsize=(width, height), dpi=72, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def scatter(recipes: Sequence[Recipe], cost: str, label: str) -> Any:
-    """Test accuracy against a cost, a panel a data set, the Pareto front as stairs. None where no run counted it."""
-    from matplotlib.ticker import EngFormatter
-
-    sets = by_dataset([recipe for recipe in recipes if recipe.mean(cost)], lambda recipe: recipe.first)
-    if not sets:
-        return None
-    figure = blank(WIDTH, 4 * len(sets))
-    panels = figure.subplots(len(sets), squeeze=False)[:, 0]
-    points = [[(recipe.mean(cost), 100 * recipe.mean("test_accuracy")) for recipe in shown] for shown in sets.values()]
-    stairs: list[list[tuple[float, float]]] = []
-    for axes, dots, (dataset, shown) in zip(panels, points, sets.items(), strict=True):
-        spread = [100 * (recipe.deviation("test_accuracy") or 0) for recipe in shown]
-        axes.errorbar(*zip(*dots, strict=True), yerr=spread, fmt="none", ecolor="tab:blue", lw=1)
-        axes.scatter(*zip(*dots, strict=True), s=22, color="tab:blue", zorder=3, clip_on=False)
-        axes.set(xscale="log", xlabel=label, ylabel="test accuracy (%)")
-        readable(axes.xaxis, EngFormatter(sep=""))
-        axes.set_title(dataset, loc="left")
-        axes.set_title("Pareto front", loc="right", color="tab:orange", fontsize=9)
-        axes.margins(0.25, 0.2)
-        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-        axes.set(xlim=(left, right), ylim=(max(low, 0), min(high, 100)))
-        stairs.append(climb([*front(dots), (right, max(high for _, high in dots))]))
-        axes.plot(*zip(*stairs[-1], strict=True), color="tab:orange", lw=1.2)
-    settle(figure)
-    for axes, dots, line, shown in zip(panels, points, stairs, sets.values(), strict=True):
-        label_points(axes, dots, [recipe.name for recipe in shown], line)
-    return figure
-
-
-def climb(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The corners of stairs: level to the next cost, then up."""
+def stair_corners(front: Sequence[Point]) -> list[Point]:
+    """Return the corners of stairs through the points: level to the next cost, then up."""
     corners = [front[0]]
     for (_, accuracy), (cost, higher) in zip(front, front[1:], strict=False):
         corners += [(cost, accuracy), (cost, higher)]
     return corners
 
 
-def settle(figure: Any) -> None:
-    """Fix the layout: what is added later must not move what it was placed by."""
+def by_dataset(items: Sequence[Item], run_of: Callable[[Item], Run]) -> dict[str, list[Item]]:
+    """Return the items of each data set."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(run_of(item).dataset, []).append(item)
+    return found
+
+
+def accuracy_against_cost(recipes: Sequence[Recipe], cost: str, label: str) -> "Figure | None":
+    """Draw a panel for each data set, with the Pareto front as stairs. Return None if no run counted this cost."""
+    sets = by_dataset([recipe for recipe in recipes if recipe.mean(cost)], lambda recipe: recipe.first)
+    if not sets:
+        return None
+    figure = new_figure(WIDTH, 4 * len(sets), DPI)
+    panels = figure.subplots(len(sets), squeeze=False)[:, 0]
+    drawn = []
+    for axes, (dataset, shown) in zip(panels, sets.items(), strict=True):
+        drawn.append(draw_recipes(axes, shown, cost))
+        axes.set(xlabel=label, ylabel="test accuracy (%)")
+        axes.set_title(dataset, loc="left")
+        axes.set_title("Pareto front", loc="right", color="tab:orange", fontsize=9)
+    fix_layout(figure)
+    for axes, (dots, stairs), shown in zip(panels, drawn, sets.values(), strict=True):
+        label_points(axes, dots, [recipe.name for recipe in shown], stairs)
+    return figure
+
+
+def draw_recipes(axes: "Axes", recipes: Sequence[Recipe], cost: str) -> tuple[list[Point], list[Point]]:
+    """Draw a dot with an error bar for each recipe, and their Pareto front. Return the dots and the front's corners."""
+    from matplotlib.ticker import EngFormatter
+
+    dots = [(recipe.mean(cost) or 0, 100 * recipe.test_accuracy) for recipe in recipes]
+    costs, accuracies = zip(*dots, strict=True)
+    deviations = [100 * (recipe.deviation("test_accuracy") or 0) for recipe in recipes]
+    axes.errorbar(costs, accuracies, yerr=deviations, fmt="none", ecolor="tab:blue", lw=1)
+    axes.scatter(costs, accuracies, s=22, color="tab:blue", zorder=3, clip_on=False)
+    axes.set_xscale("log")
+    write_out_ticks(axes.xaxis, EngFormatter(sep=""))
+    axes.margins(0.25, 0.2)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set(xlim=(left, right), ylim=(max(low, 0), min(high, 100)))
+    stairs = stair_corners([*pareto_front(dots), (right, max(accuracies))])
+    axes.plot(*zip(*stairs, strict=True), color="tab:orange", lw=1.2)
+    return dots, stairs
+
+
+def fix_layout(figure: "Figure") -> None:
+    """Compute the layout and keep it. Otherwise labels that are placed afterwards would move what they avoid."""
     figure.canvas.draw()
     figure.set_layout_engine("none")
 
 
-def readable(axis: Any, formatter: Any) -> None:
-    """Ticks of a logarithmic axis at 1, 2, 5, written out: a range below a decade has some, too."""
+def write_out_ticks(axis: "Axis", formatter: Any) -> None:
+    """Put ticks on a logarithmic axis at 1, 2 and 5, so that a range of less than a decade has some too."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -106,44 +120,55 @@ def readable(axis: Any, formatter: Any) -> None:
     axis.set_major_formatter(formatter)
 
 
-def curves(runs: Sequence[tuple[str, Run]]) -> Any:
-    """Loss and accuracy by epoch of named runs, a row a data set; one name is one colour. None without epochs."""
-    from matplotlib.lines import Line2D
+def training_curves_of(named_runs: Sequence[tuple[str, Run]]) -> "Figure | None":
+    """Draw loss and accuracy against the epoch, a row for each data set and a colour for each name.
 
-    sets = by_dataset([pair for pair in runs if pair[1].epochs], lambda pair: pair[1])
+    Return None if no run has finished an epoch.
+    """
+    sets = by_dataset([pair for pair in named_runs if pair[1].epochs], lambda pair: pair[1])
     if not sets:
         return None
     heights = [max(3.4, 0.8 + 0.19 * len({name for name, _ in shown})) for shown in sets.values()]
-    figure = blank(1.5 * WIDTH, sum(heights))
+    figure = new_figure(1.5 * WIDTH, sum(heights), DPI)
     rows = figure.subplots(len(sets), 2, squeeze=False, height_ratios=heights)
-    for row, (dataset, shown) in zip(rows, sets.items(), strict=True):
-        colours = palette([name for name, _ in shown])
-        for axes, metric in zip(row, ("loss", "accuracy"), strict=True):
-            for name, run in shown:
-                for stage, style in (("train", ":"), ("val", "-")):
-                    line(axes, run, f"{stage}/{metric}", style, colours[name])
-            axes.set(xlabel="epoch", ylabel="accuracy (%)" if metric == "accuracy" else metric)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        row[0].set_yscale("log")  # where the end of a long training is not flattened by its first epoch
-        readable(row[0].yaxis, "{x:g}")
-        row[0].set_title(dataset, loc="left")
-        keys = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
-        keys += [Line2D([], [], color="grey", ls=style, label=label) for style, label in STAGES.items()]
-        row[1].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8)
-    settle(figure)
+    for (loss_axes, accuracy_axes), (dataset, shown) in zip(rows, sets.items(), strict=True):
+        colours = colour_of_each([name for name, _ in shown])
+        draw_curves(loss_axes, shown, "loss", colours)
+        draw_curves(accuracy_axes, shown, "accuracy", colours)
+        loss_axes.set(xlabel="epoch", ylabel="loss")
+        loss_axes.set_title(dataset, loc="left")
+        loss_axes.set_yscale("log")  # otherwise the first epoch flattens the end of a long training
+        write_out_ticks(loss_axes.yaxis, "{x:g}")
+        accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)")
+        add_legend(accuracy_axes, colours)
+    fix_layout(figure)
     return figure
 
 
-def line(axes: Any, run: Run, metric: str, style: str, colour: Any) -> None:
-    scale = 100 if metric.endswith("accuracy") else 1
-    seen = [(row["epoch"], scale * row[metric]) for row in run.epochs if "epoch" in row and metric in row]
-    if seen:
-        marker = "o" if len(seen) == 1 else None
-        axes.plot(*zip(*seen, strict=True), ls=style, color=colour, lw=1.3, marker=marker, ms=4)
+def draw_curves(axes: "Axes", named_runs: Sequence[tuple[str, Run]], metric: str, colours: dict[str, Any]) -> None:
+    """Draw the curves of a metric in training and validation for each run."""
+    scale = 100 if metric == "accuracy" else 1
+    for name, run in named_runs:
+        for stage in ("train", "val"):
+            key, (_, style) = f"{stage}/{metric}", STAGES[stage]
+            points = [(row["epoch"], scale * row[key]) for row in run.epochs if "epoch" in row and key in row]
+            if points:
+                marker = "o" if len(points) == 1 else None  # a line through one point would be invisible
+                axes.plot(*zip(*points, strict=True), ls=style, color=colours[name], lw=1.3, marker=marker, ms=4)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def palette(names: Sequence[str]) -> dict[str, Any]:
-    """A colour a name; of a continuous map its middle, because its ends vanish on black."""
+def add_legend(axes: "Axes", colours: dict[str, Any]) -> None:
+    """Explain colours and line styles to the right of the axes."""
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    lines += [Line2D([], [], color="grey", ls=style, label=label) for label, style in STAGES.values()]
+    axes.legend(handles=lines, loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8)
+
+
+def colour_of_each(names: Sequence[str]) -> dict[str, Any]:
+    """Return a colour for each name. More than ten come from the middle of a map, whose ends vanish on black."""
     from matplotlib import colormaps
 
     known = list(dict.fromkeys(names))
@@ -152,30 +177,35 @@ def palette(names: Sequence[str]) -> dict[str, Any]:
     return {name: colormaps["turbo"](0.1 + 0.8 * i / (len(known) - 1)) for i, name in enumerate(known)}
 
 
-def draw(recipes: Sequence[Recipe], runs: Sequence[tuple[str, Run]], out: Path) -> dict[str, str]:
-    """Write the PNGs; an SVG by file name for the page. A picture that there is nothing for leaves no old file."""
+def draw_pictures(recipes: Sequence[Recipe], named_runs: Sequence[tuple[str, Run]], out: Path) -> dict[str, str]:
+    """Write the PNGs into `out` and return each picture's SVG by name.
+
+    If there is nothing to draw, a PNG that an earlier report left is deleted.
+    """
     from matplotlib import rc_context
 
-    drawn = {}
+    drawings = {}
     with rc_context(STYLE):
-        for name, figure in {
-            "accuracy-parameters": scatter(recipes, "params", "parameters"),
-            "accuracy-macs": scatter(recipes, "macs", "MACs an image"),
-            "curves": curves(runs),
-        }.items():
+        figures = {
+            "accuracy-parameters": accuracy_against_cost(recipes, "params", "parameters"),
+            "accuracy-macs": accuracy_against_cost(recipes, "macs", "MACs an image"),
+            "curves": training_curves_of(named_runs),
+        }
+        for name, figure in figures.items():
             path = out / f"{name}.png"
             if figure is None:
                 path.unlink(missing_ok=True)
                 continue
-            drawn[name] = svg(figure, name)
-            with whole_file(path) as part:
-                figure.savefig(part, dpi=144, facecolor="white")
-    return drawn
+            drawings[name] = svg_for_page(figure, name)
+            figure.set_facecolor("white")
+            save_figure(figure, path, dpi=144)
+    return drawings
 
 
-def svg(figure: Any, name: str) -> str:
-    """The drawing to stand in a page: in the page's text colour, its ids its own."""
+def svg_for_page(figure: "Figure", name: str) -> str:
+    """Return a drawing as an SVG element in the page's text colour, with ids that no other drawing has."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    drawing = text.getvalue()[text.getvalue().index("<svg") :].replace(INK, "currentColor")
+    document = text.getvalue()
+    drawing = document[document.index("<svg") :].replace(INK, "currentColor")
     return re.sub(r'(id="|href="#|url\(#)', rf"\1{name}-", drawing)

@@ -1,4 +1,4 @@
-"""Run folders as they lie on the disk: finished, unfinished or broken."""
+"""Run folders as they are on the disk: finished, unfinished or broken."""
 
 import csv
 import json
@@ -8,26 +8,42 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeVar
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.run_folder import RunFolder, read_config
 
-MARKS = {"result.json", "config.yaml", "metrics.csv"}  # any one of them makes a folder a run's
+EXAMPLE = RunFolder(Path())
+RUN_FILES = {EXAMPLE.card.name, EXAMPLE.config.name, EXAMPLE.metrics.name}  # any of them makes a folder a run folder
 STATES = ("finished", "unfinished", "broken")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where libyaml is built in
+LONGEST_REASON = 160  # characters of a complaint's reason that fit in a table
+
+# Keys and class paths in the configurations of earlier versions, and what they are called today
+RENAMED_KEYS = {
+    "model.mixup": "data.augment.mixup",
+    "model.cutmix": "data.augment.cutmix",
+    "inside": "network_pictures",
+    "pictures": "confusion_pictures",
+    "quality": "calibration",
+}
+RENAMED_CLASSES = {
+    "cnn_zoo.callbacks.Inside": "cnn_zoo.callbacks.NetworkPictures",
+    "cnn_zoo.callbacks.Pictures": "cnn_zoo.callbacks.ConfusionPictures",
+    "cnn_zoo.callbacks.Quality": "cnn_zoo.callbacks.Calibration",
+}
+
+Content = TypeVar("Content")
 
 
 @dataclass
 class Run:
-    """One run folder. A figure that the folder does not hold is None.
+    """A run folder. A metric that its files do not contain is None.
 
     Args:
         card: result.json.
-        config: config.yaml with its keys as one types them (data.augment.crop).
-        epochs: rows of metrics.csv.
-        complaints: what is wrong with the folder's files.
+        config: config.yaml with the keys of the command line (data.augment.crop), see `flatten`.
+        epochs: The rows of metrics.csv.
+        complaints: What is wrong with the folder's files.
     """
 
     folder: Path
@@ -38,6 +54,7 @@ class Run:
 
     @property
     def state(self) -> str:
+        """One of STATES."""
         if self.test_accuracy is not None:
             return "finished"
         return "broken" if self.complaints else "unfinished"
@@ -59,9 +76,12 @@ class Run:
 
     @property
     def dataset(self) -> str:
-        """The name of its class; folders of one's own images are as many sets as there are roots."""
-        sample = " (bundled sample)" if self.config.get("data.sample") else ""
-        name = self.card.get("dataset") or str(self.config.get("data") or "unknown").rpartition(".")[2] + sample
+        """The name of the data module's class. An ImageFolder is a data set of its own for every root."""
+        name = self.card.get("dataset")
+        if not name:
+            name = str(self.config.get("data") or "unknown").rpartition(".")[2]
+            if self.config.get("data.sample"):
+                name += " (bundled sample)"
         root = self.config.get("data.root") if name == "ImageFolder" else None
         return f"{name} {root}" if root else str(name)
 
@@ -71,13 +91,13 @@ class Run:
 
     @property
     def test_accuracy(self) -> float | None:
-        return number(self.card.get("test_accuracy"))
+        return finite_or_none(self.card.get("test_accuracy"))
 
     @property
     def val_accuracy(self) -> float | None:
-        """The best epoch's."""
+        """The validation accuracy of the best epoch."""
         seen = [row["val/accuracy"] for row in self.epochs if "val/accuracy" in row]
-        return number(self.card.get("val_accuracy")) or max(seen, default=None)
+        return finite_or_none(self.card.get("val_accuracy")) or max(seen, default=None)
 
     @property
     def epochs_done(self) -> int:
@@ -85,89 +105,100 @@ class Run:
 
     @property
     def size(self) -> float | None:
-        """Of the bare weights, bytes."""
-        weights = self.folder / "backbone.safetensors"
+        """The size of the weights file in bytes."""
+        weights = RunFolder(self.folder).weights
         return float(weights.stat().st_size) if weights.is_file() else None
 
-    def figure(self, name: str) -> float | None:
-        """A number by the name it has in the page's table, the CSV and the rankings."""
-        own = ("test_accuracy", "val_accuracy", "size")
-        return getattr(self, name) if name in own else number(self.card.get(name))
+    def metric(self, name: str) -> float | None:
+        """Return the number that has this name in the result card, or `size`."""
+        if name == "size":
+            return self.size
+        if name == "val_accuracy":
+            return self.val_accuracy
+        return finite_or_none(self.card.get(name))
 
 
-def number(value: Any) -> float | None:
-    """A finite number or nothing; a whole one stays whole."""
+def finite_or_none(value: Any) -> float | None:
+    """Return `value` if it is a finite number, else None. A whole number stays an int."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value
 
 
-def find(paths: Sequence[Path]) -> list[Run]:
-    """The runs in these folders and all below them, each once, version_2 before version_10.
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """Return the runs in these folders and all folders below them, each once, version_2 before version_10.
 
     Raises:
-        UserError: a folder is not there, cannot be listed or holds no run.
+        UserError: A folder does not exist, cannot be listed or contains no run.
     """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be listed ({error.strerror}); make it readable or name other runs.")
+        raise UserError(f"{error.filename} cannot be listed ({error.strerror}); make it readable, or omit it.")
 
     runs: dict[Path, Run] = {}
     for path in paths:
         if not path.is_dir():
-            raise UserError(f"There is no folder {path}; name run folders (runs/EXPERIMENT/version_N) or one of many.")
-        found = [Path(folder) for folder, _, files in os.walk(path, onerror=refuse) if MARKS & set(files)]
+            raise UserError(f"There is no folder {path}; give run folders (runs/EXPERIMENT/version_N) or one above them.")
+        found = [Path(folder) for folder, _, files in os.walk(path, onerror=refuse) if RUN_FILES & set(files)]
         if not found:
-            raise UserError(f"{path} holds no run, that is no folder with {', '.join(sorted(MARKS))}.")
-        for folder in sorted(found, key=natural):
+            raise UserError(
+                f"There is no run in {path}; give a folder with {', '.join(sorted(RUN_FILES))} in it or below it."
+            )
+        for folder in sorted(found, key=natural_order):
             if folder.resolve() not in runs:
-                runs[folder.resolve()] = read(folder)
+                runs[folder.resolve()] = read_run(folder)
     return list(runs.values())
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Return a sort key that compares the numbers in a path as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def read(folder: Path) -> Run:
-    """Whatever of the run can be read; the rest is in its complaints."""
-    run = Run(folder)
+def read_run(folder: Path) -> Run:
+    """Read what can be read of a run. The complaints name what cannot."""
+    run, files = Run(folder), RunFolder(folder)
 
-    def attempt(name: str, parse: Callable[[str], Any], empty: Any) -> Any:
+    def attempt(read: Callable[[Path], Content], path: Path, empty: Content) -> Content:
         try:
-            return parse((folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return empty
-        except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())[:160]
-            run.complaints.append(f"{name} cannot be read: {reason}")
+            return read(path) if path.exists() else empty
+        except (UserError, OSError, ValueError, RecursionError, csv.Error) as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:LONGEST_REASON]
+            run.complaints.append(f"{path.name} cannot be read: {reason}")
             return empty
 
-    run.card = attempt("result.json", card, {})
-    run.config = attempt("config.yaml", config, {})
-    run.epochs = attempt("metrics.csv", metrics, [])
+    run.card = attempt(read_card, files.card, {})
+    run.config = attempt(read_flat_config, files.config, {})
+    run.epochs = attempt(read_epochs, files.metrics, [])
     return run
 
 
-def card(text: str) -> dict[str, Any]:
-    found = json.loads(text)
-    if not isinstance(found, dict):
-        raise ValueError("it holds no result card")
-    accuracy = number(found.get("test_accuracy"))
+def read_card(path: Path) -> dict[str, Any]:
+    """Return a result card.
+
+    Raises:
+        ValueError: The file is not a result card, or its test accuracy is not in [0, 1].
+    """
+    card = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(card, dict):
+        raise ValueError("it is not a result card")
+    accuracy = finite_or_none(card.get("test_accuracy"))
     if accuracy is None or not 0 <= accuracy <= 1:
-        raise ValueError(f"its test accuracy is {found.get('test_accuracy')}")
-    return found
+        raise ValueError(f"its test accuracy is {card.get('test_accuracy')}, which is not a fraction from 0 to 1")
+    return card
 
 
-def config(text: str) -> dict[str, Any]:
-    found = LOADER(text).get_single_data()
-    if not isinstance(found, dict):
-        raise ValueError("it holds no configuration")
-    return flatten(found)
+def read_flat_config(path: Path) -> dict[str, Any]:
+    """Return a configuration with the keys of the command line, as today's version would write it."""
+    config = flatten(read_config(path))
+    return {key_of_today(key): RENAMED_CLASSES.get(value, value) for key, value in config.items()}
 
 
 def flatten(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Keys as the command line has them: data.augment.crop; a class path is the value of its own key, `data`."""
+    """Return nested keys as the command line has them: data.augment.crop.
+
+    A class path becomes the value of the key above it, `data`, and init_args leave no trace.
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = above if above and key in ("class_path", "init_args") else f"{above}.{key}".lstrip(".")
@@ -178,17 +209,25 @@ def flatten(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def metrics(text: str) -> list[dict[str, float]]:
-    """Of each epoch what is a number; a row that is still being written may lack some."""
+def key_of_today(key: str) -> str:
+    """Return the present name of a key from a configuration of any version."""
+    for old, new in RENAMED_KEYS.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return key
+
+
+def read_epochs(path: Path) -> list[dict[str, float]]:
+    """Return the numbers in each row of metrics.csv. A row that is still being written may lack some."""
     rows = []
-    for row in csv.DictReader(text.splitlines()):
-        numbers = {key: float(value) for key, value in row.items() if key and value and is_number(value)}
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        numbers = {key: float(value) for key, value in row.items() if key and is_finite_number(value)}
         if numbers:
             rows.append(numbers)
     return rows
 
 
-def is_number(word: Any) -> bool:
+def is_finite_number(word: Any) -> bool:
     try:
         return math.isfinite(float(word))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Tasks: what a backbone is trained for."""
+"""Tasks: the LightningModules that train a backbone."""
 
 from cnn_zoo.tasks.classification import Classification
 from cnn_zoo.tasks.schedules import warmup_cosine

@@ -1,4 +1,4 @@
-"""Learning-rate schedules by class path, told the length of the training by the task."""
+"""Learning-rate schedules by import path; their length follows from the length of the training."""
 
 import inspect
 import math
@@ -7,31 +7,39 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from cnn_zoo.create import call, import_path
+from cnn_zoo.imports import call_checked, import_object
 
 
-def warmup_cosine(
-    optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: float = 0.0
-) -> LambdaLR:  # https://arxiv.org/abs/1608.03983 without restarts
-    """Linear rise over the part `warmup` of the training, then half a cosine down to `final` times the rate."""
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: float = 0.0) -> LambdaLR:
+    """Return a schedule that rises linearly, then falls by half a cosine, https://arxiv.org/abs/1608.03983.
+
+    Args:
+        warmup: The fraction of the training in which the rate rises.
+        final: The last learning rate, as a factor of the optimizer's.
+    """
+    rise = max(1, round(warmup * total_steps))
 
     def factor(step: int) -> float:
-        rise = max(1, round(warmup * total_steps))
         if step < rise:
             return (step + 1) / rise
-        fallen = min(1.0, (step - rise) / max(1, total_steps - rise))
-        return final + (1 - final) * (1 + math.cos(math.pi * fallen)) / 2
+        progress = min(1.0, (step - rise) / max(1, total_steps - rise))
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     return LambdaLR(optimizer, factor)
 
 
-def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], steps: int) -> LRScheduler:
-    """The schedule at an import path. A length that it takes and `arguments` leave out follows from `steps`:
+def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], length: int) -> LRScheduler:
+    """Return the schedule at an import path.
 
-    `total_steps` (OneCycleLR, warmup_cosine) and `T_max` (CosineAnnealingLR) are the whole training,
+    A length that the schedule takes and `arguments` leave out follows from `length`, the steps (or epochs) of the
+    training: `total_steps` (OneCycleLR, warmup_cosine) and `T_max` (CosineAnnealingLR) are the whole training,
     `step_size_up` (CyclicLR) is half of it, which makes one triangle.
+
+    Raises:
+        UserError: The path cannot be imported, or the schedule refuses its arguments.
     """
-    build = import_path(path)
-    lengths = {"total_steps": steps, "T_max": steps, "step_size_up": max(1, steps // 2)}
-    taken = inspect.signature(build).parameters
-    return call(build, path, optimizer, **{k: v for k, v in lengths.items() if k in taken} | arguments)
+    build = import_object(path)
+    lengths = {"total_steps": length, "T_max": length, "step_size_up": max(1, length // 2)}
+    accepted = inspect.signature(build).parameters
+    missing = {key: value for key, value in lengths.items() if key in accepted}
+    return call_checked(build, path, optimizer, **missing | arguments)

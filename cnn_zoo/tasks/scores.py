@@ -1,4 +1,4 @@
-"""Loss and accuracy over an epoch."""
+"""The loss, accuracy and confusion matrix of an epoch."""
 
 import torch
 from torch import Tensor
@@ -6,9 +6,10 @@ from torchmetrics import Metric
 
 
 class Scores(Metric):
-    """Mean loss and confusion matrix (row: true class, column: predicted) of all images, summed over ranks.
+    """A metric that sums losses and counts (row: true class, column: predicted class) over images and ranks.
 
-    An update waits for no device: nothing of it is read before the epoch ends.
+    An update makes no GPU wait: nothing is read before the epoch ends. torchmetrics' own confusion matrix counts with
+    bincount, which waits.
     """
 
     full_state_update = False
@@ -20,11 +21,12 @@ class Scores(Metric):
         self.register_buffer("one", torch.ones(()), persistent=False)
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """loss: mean over the batch; logits (N, num_classes); labels (N)."""
+        """Add a batch: its mean loss, its logits (N, num_classes) and its labels (N)."""
         self.loss_sum.add_(loss.detach(), alpha=len(labels))
         self.confusion.index_put_((labels, logits.argmax(1)), self.one, accumulate=True)
 
     def compute(self) -> dict[str, Tensor]:
+        """Return the mean loss, the accuracy in [0, 1] and the confusion matrix (num_classes, num_classes)."""
         n = self.confusion.sum()
         accuracy = self.confusion.trace() / n
         return {"loss": (self.loss_sum / n).float(), "accuracy": accuracy, "confusion": self.confusion.clone()}

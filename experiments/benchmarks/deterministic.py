@@ -1,4 +1,4 @@
-"""What `--trainer.deterministic true` costs: `fit` with and without it take turns, process beside process.
+"""Measure the cost of `--trainer.deterministic true`: `fit` with and without it in alternating rounds.
 
 python experiments/benchmarks/deterministic.py [ROUNDS] | tee experiments/benchmarks/deterministic.txt
 """

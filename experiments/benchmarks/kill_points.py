@@ -1,9 +1,9 @@
-"""Trainings stopped at random moments and resumed, held against the same ones never stopped.
+"""Stop trainings at random moments, resume them, and compare them with the same trainings never stopped.
 
     python experiments/benchmarks/kill_points.py [POINTS] [SEED] | tee experiments/benchmarks/kill_points.txt
 
 Each point takes the next of three recipes (small nets on the bundled samples) and of three signals, and sends the
-signal at a random step, a random moment later; every third training is stopped twice. `--ckpt_path last` goes on.
+signal at a random step, a random moment later. Every third training is stopped twice. `--ckpt_path last` resumes it.
 Compared bit for bit: the last checkpoint (weights, averaged weights, optimizer, schedule, random state, early
 stopping), the best one, metrics.csv, all of TensorBoard's scalars and the result card's figures. Exit status 1 if any
 point differs.
@@ -28,8 +28,8 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnn_zoo import fit
-from cnn_zoo.cli import CLI
-from cnn_zoo.command import run
+from cnn_zoo.command_line.lightning_cli import CLI
+from cnn_zoo.command_line.run import run
 
 CIFAR10 = {"class_path": "cnn_zoo.data.CIFAR10"}
 SIMPLE = {"backbone": "simple_cnn", "backbone_args": {"dropout": 0.3}}  # batch norm and dropout
@@ -37,14 +37,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "averaged": {  # mixing, a schedule by step, weight averaging
         "model": {
             "backbone": "lenet5",
-            "mixup": 0.2,
-            "cutmix": 1.0,
             "scheduler": "torch.optim.lr_scheduler.OneCycleLR",
             "scheduler_args": {"max_lr": 0.004},
         },
         "data": {
             "class_path": "cnn_zoo.data.FashionMNIST",
-            "init_args": {"batch_size": 50, "augment": {"crop": 2, "flip": "alternate"}},
+            "init_args": {"batch_size": 50, "augment": {"crop": 2, "flip": "alternate", "mixup": 0.2, "cutmix": 1.0}},
         },
         "ema": {"decay": 0.9},
         "trainer": {"max_epochs": 4, "log_every_n_steps": 5},
@@ -89,8 +87,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
 def train(config: Path, runs: Path, kill: tuple[int, float, int] | None = None) -> int:
-    """Exit status of `cnn_zoo.fit` in a process of its own, which the signal `kill[2]` meets after batch `kill[0]`."""
-    child = os.fork()  # what was imported need not be again
+    """Run `cnn_zoo.fit` in its own process and return the exit status.
+
+    Args:
+        kill: Batch, seconds after that batch, and the signal to send then.
+    """
+    child = os.fork()  # a fork need not import everything again
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.setpgid(0, 0)
@@ -109,8 +111,7 @@ def train(config: Path, runs: Path, kill: tuple[int, float, int] | None = None) 
                 os.dup2(output.fileno(), stream)
         fit.CLI = Watched
         words = ["--config", config, "--trainer.default_root_dir", runs, "--ckpt_path", "last"]
-        sys.argv = ["fit", *map(str, words)]
-        run(fit.main)
+        run(fit.main, list(map(str, words)))
         status = 0
     except SystemExit as error:
         status = int(error.code or 0)
@@ -120,6 +121,7 @@ def train(config: Path, runs: Path, kill: tuple[int, float, int] | None = None) 
 
 
 def send(trainer: Trainer, batch: int, seconds: float, signum: int) -> None:
+    """Send a signal to this process and its data workers, some seconds after it begins a batch."""
     while trainer.fit_loop.epoch_loop.batch_progress.total.ready < batch:
         time.sleep(0.0005)
     time.sleep(seconds)
@@ -127,7 +129,7 @@ def send(trainer: Trainer, batch: int, seconds: float, signum: int) -> None:
 
 
 def outcome(runs: Path) -> dict[str, Any]:
-    """All that must not depend on whether the training was stopped."""
+    """Return all results that must not depend on whether the training was stopped."""
     (folder,) = runs.glob("*/version_*")
     checkpoints = {}
     for name in ("last", "best"):
@@ -146,7 +148,7 @@ def outcome(runs: Path) -> dict[str, Any]:
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Where two outcomes are not the same to the bit."""
+    """Return the places where two outcomes differ by a bit or more."""
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return [found for key in a for found in differences(a[key], b[key], f"{where}/{key}")]
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
@@ -157,7 +159,7 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
 
 
 def main(points: int = 24, seed: int = 0) -> int:
-    draw, good = random.Random(seed), 0
+    generator, good = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as folder:
         references, batches = {}, {}
         print(f"{'recipe':12} {'signal':8} {'at batch':>12} {'status':>10}  outcome")
@@ -179,8 +181,8 @@ def main(points: int = 24, seed: int = 0) -> int:
 
             runs = Path(folder) / str(point) / "runs"
             runs.mkdir(parents=True)
-            kills = sorted(draw.randint(1, batches[name]) for _ in range(2 if point % 3 == 2 else 1))
-            statuses = [train(config, runs, (batch, draw.uniform(0, 0.05), signum)) for batch in kills]
+            kills = sorted(generator.randint(1, batches[name]) for _ in range(2 if point % 3 == 2 else 1))
+            statuses = [train(config, runs, (batch, generator.uniform(0, 0.05), signum)) for batch in kills]
             statuses.append(train(config, runs))
             wrong = differences(references[name], outcome(runs))
             expected = -signum if signum == signal.SIGKILL else 128 + signum
@@ -188,9 +190,9 @@ def main(points: int = 24, seed: int = 0) -> int:
                 wrong.append("exit status")
             good += not wrong
             at = f"{','.join(map(str, kills))} of {batches[name]}"
-            said = "the same" if not wrong else f"differs in {', '.join(wrong[:8])}"
+            result = "the same" if not wrong else f"differs in {', '.join(wrong[:8])}"
             print(
-                f"{name:12} {signal.Signals(signum).name:8} {at:>12} {','.join(map(str, statuses)):>10}  {said}",
+                f"{name:12} {signal.Signals(signum).name:8} {at:>12} {','.join(map(str, statuses)):>10}  {result}",
                 flush=True,
             )
     print(f"{good} of {points} ended as the training that was never stopped.")

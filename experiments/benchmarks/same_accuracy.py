@@ -1,9 +1,9 @@
-"""Does the fast data path cost accuracy? The recipes with whole-batch augmentation and with torchvision per image.
+"""Compare accuracy: the recipes with whole-batch augmentation and with torchvision image by image.
 
 python experiments/benchmarks/same_accuracy.py --runs FOLDER [--seeds 3] [NAME …] | tee same_accuracy.txt
 
 Both draw from the same distribution (crop, flip, rotation and shift of the recipe's strength); the per-image transforms
-run in two workers. Epochs are fewer than the recipes' own. A run that is there already is not repeated. Test accuracy,
+run in two workers. Epochs are fewer than the recipes' own. A run that already exists is not repeated. Test accuracy,
 mean ± sample standard deviation over the seeds. same_accuracy.txt was made with OMP_NUM_THREADS=1.
 """
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 V2 = "torchvision.transforms.v2"
 FLIP = {"class_path": f"{V2}.RandomHorizontalFlip"}
 AFFINE = {"degrees": 10, "translate": [0.08, 0.08], "interpolation": "bilinear"}
-RECIPES: dict[str, tuple[int, list[dict[str, Any]]]] = {  # epochs, and what its `augment` is in torchvision
+RECIPES: dict[str, tuple[int, list[dict[str, Any]]]] = {  # epochs; `augment` as torchvision transforms
     "mnist/lenet5": (4, [{"class_path": f"{V2}.RandomAffine", "init_args": AFFINE}]),
     "fashion_mnist/lenet5": (4, [{"class_path": f"{V2}.RandomCrop", "init_args": {"size": 28, "padding": 1}}, FLIP]),
     "cifar10/simple_cnn": (
@@ -36,14 +36,14 @@ RECIPES: dict[str, tuple[int, list[dict[str, Any]]]] = {  # epochs, and what its
 
 
 def accuracy(recipe: str, per_image: bool, seed: int, runs: Path) -> float:
-    """Of a run, which is made unless it is there."""
+    """Return the test accuracy of a run, after making the run if it does not exist."""
     epochs, transforms = RECIPES[recipe]
     name = f"{recipe}_{'per_image' if per_image else 'batches'}_seed{seed}"
     card = runs / name / "version_0" / "result.json"
     if not card.exists():
         config = ROOT / "experiments" / f"{recipe}.yaml"
         words = ["--seed_everything", str(seed), "--trainer.max_epochs", str(epochs), "--experiment", name]
-        words += ["--trainer.default_root_dir", str(runs), "--export", "null", "--pictures", "null"]
+        words += ["--trainer.default_root_dir", str(runs), "--export", "null", "--confusion_pictures", "null"]
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as more:
             if per_image:
                 data = yaml.safe_load(config.read_text())["data"]

@@ -1,8 +1,8 @@
-"""How long the commands take to answer, beside what they import; medians and ratios of interleaved rounds.
+"""Measure how long the commands take to answer, and their imports: medians and ratios of interleaved rounds.
 
 python experiments/benchmarks/startup.py [ROUNDS] | tee experiments/benchmarks/startup.txt
 
-The help and the sentence on a mistake count when they can be read.
+The help and the error message count when they can be read.
 """
 
 import statistics
@@ -14,19 +14,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--config", "experiments/quickstart.yaml", "--trainer.default_root_dir"]
-LEAVE = "import os; os._exit(0)"  # not waiting for the interpreter to take itself down
+LEAVE = "import os; os._exit(0)"  # without waiting for the interpreter to clean up
 FIRST_STEP = """
-import os
+import os, sys
 from lightning.pytorch import Callback
-from cnn_zoo.cli import CLI, keep_memory
+from cnn_zoo.command_line.lightning_cli import CLI
+from cnn_zoo.command_line.process import keep_freed_memory
 class Leave(Callback):
     def on_train_batch_end(self, *_):
         os._exit(0)
-keep_memory()
-cli = CLI()
+keep_freed_memory()
+cli = CLI(sys.argv[1:])
 cli.trainer.callbacks.append(Leave())
 cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-"""  # fit.main with an end after the first step
+"""  # fit.main, but it ends after the first step
 
 
 HELP, MISTAKE = "fit --help", "fit with a misspelt key"
@@ -34,17 +35,17 @@ ANSWERS = {HELP: "usage: ", MISTAKE: "error: "}
 
 
 def answer(words: list[str], start_of_line: str | None, status: int) -> float:
-    """Seconds until a command prints such a line; until its end if there is none to wait for."""
-    start, took, said = time.perf_counter(), 0.0, []
+    """Return the seconds until a command prints a line with this start, or until it ends if `start_of_line` is None."""
+    start, took, output = time.perf_counter(), 0.0, []
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen([sys.executable, *words], cwd=ROOT, **streams) as process:
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if start_of_line and line.startswith(start_of_line):
                 took = time.perf_counter() - start
         process.wait()
     if process.returncode != status or (start_of_line and not took):
-        raise SystemExit(f"{words}: {''.join(said)}")
+        raise SystemExit(f"{words}: {''.join(output)}")
     return took or time.perf_counter() - start
 
 

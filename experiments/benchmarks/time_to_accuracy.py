@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).parents[2]
 CIFAR10, FASHION = "experiments/cifar10/speedrun.yaml", "experiments/fashion_mnist/speedrun.yaml"
 NARROW = "--model.backbone_args.width 16 --data.augment.crop 2"
-RUNS = {  # name: the experiment and what differs
+RUNS = {  # name: the experiment and the keys that differ
     "CIFAR-10, 75 %": (
         CIFAR10,
         f"{NARROW} --model.backbone_args.stem_stride 2 --data.progressive null --trainer.max_epochs 4",
@@ -34,7 +34,7 @@ TICKS = (10, 20, 30, 60, 120, 300, 600)
 
 
 def timed(experiment: str, words: str, folder: str) -> tuple[list[tuple[float, float]], dict]:
-    """(seconds from process start, validation accuracy) at the first step and after each epoch; the result card."""
+    """Return (seconds from process start, validation accuracy) at the first step and after each epoch, and the card."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "cnn_zoo.fit", "--config", experiment, *words.split()]
     quiet = ["--trainer.default_root_dir", folder, "--experiment", "timed", "--export", "null"]

@@ -1,0 +1,52 @@
+"""The confusion matrix and misclassified test images, in TensorBoard."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from cnn_zoo.analysis import plots
+from cnn_zoo.callbacks.trainer import tensorboard
+
+
+class ConfusionPictures(Callback):
+    """A callback that draws at the end of the test.
+
+    Args:
+        misclassified: The largest number of images to show.
+    """
+
+    def __init__(self, misclassified: int = 25) -> None:
+        self.misclassified = misclassified
+        self._wrong: list[tuple[Tensor, int, int]] = []  # image, true class, predicted class
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        missing = self.misclassified - len(self._wrong)
+        if missing > 0 and trainer.is_global_zero:
+            images, labels = batch
+            predicted = outputs.argmax(1)
+            wrong = (predicted != labels).nonzero().flatten()[:missing]
+            chosen = (x[wrong].cpu() for x in (images, labels, predicted))
+            self._wrong += [(image, int(t), int(p)) for image, t, p in zip(*chosen, strict=True)]
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        writer, data, epoch = tensorboard(trainer), trainer.datamodule, trainer.current_epoch
+        if writer is None:
+            return
+        confusion = plots.confusion_matrix(pl_module.test_confusion, data.classes)
+        writer.add_figure("test/confusion_matrix", confusion, epoch)
+        if self._wrong:
+            images = [(denormalize(image, data.mean, data.std), t, p) for image, t, p in self._wrong]
+            writer.add_figure("test/misclassified", plots.misclassified_images(images, data.classes), epoch)
+        stages = {metric: ["Multiline", [f"train/{metric}", f"val/{metric}"]] for metric in ("loss", "accuracy")}
+        writer.add_custom_scalars({"train and validation": stages})
+        writer.flush()
+
+
+def denormalize(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return a normalised image (C, H, W) as (H, W, C) in [0, 1], for a picture."""
+    means, stds = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+    return (image.float() * stds + means).clamp(0, 1).permute(1, 2, 0)

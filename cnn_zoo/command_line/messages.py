@@ -1,0 +1,123 @@
+"""One sentence for a mistake on the command line or in a YAML, instead of jsonargparse's nested list.
+
+jsonargparse (4.53) gives its complaints as text alone, so this module reads them by pattern. A text that no pattern
+matches is shown as it is.
+"""
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from cnn_zoo.imports import import_object
+
+PYTHON_TYPE = r"<class '(?:.*\.)?(\w+)'>|typing\.Literal\['(\w+)'\]|typing\.Literal"
+
+
+class Parser(LightningArgumentParser):
+    """A parser that answers a mistake with one sentence and exit status 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # the parser of a nested class: its caller collects the complaints
+            super().error(message, ex)
+        sys.stderr.write(f"error: {one_sentence(message, self.get_defaults().keys())}\n")
+        sys.exit(2)
+
+
+def one_sentence(message: str, keys: Iterable[str]) -> str:
+    """Return the innermost complaint of a message: which key, what is wrong, what is accepted.
+
+    Args:
+        keys: The keys of the configuration, such as `trainer.max_epochs`, to suggest the one that was meant.
+    """
+    for explain in (unknown_option, unknown_key, forbidden_tag, wrong_class, class_not_built, wrong_value):
+        sentence = explain(message, keys)
+        if sentence:
+            return sentence
+    reason = re.search(r"Errors:\s+- (.+)", message)  # several types are accepted; the first one was meant
+    return reason.group(1) if reason else " ".join(message.split())
+
+
+def unknown_option(message: str, keys: Iterable[str]) -> str | None:
+    """Explain an option that a class does not have."""
+    found = re.findall(r"Problem with given class_path '([^']+)':\s+Option '([^']+)' is not accepted", message)
+    if not found:
+        return None
+    path, option = found[-1]
+    accepted = [name for name in inspect.signature(import_object(path)).parameters if name != "self"]
+    return f"{path} takes no option {option!r};{near_miss(option, accepted)} it accepts {', '.join(accepted)}."
+
+
+def unknown_key(message: str, keys: Iterable[str]) -> str | None:
+    """Explain a key that the configuration does not have."""
+    in_group = re.search(r"Group '([^']+)' does not accept option '([^']+)'", message)
+    on_command_line = re.search(r"unrecognized arguments: --([^ =]+)", message)
+    if in_group:
+        key = ".".join(in_group.groups())
+    elif on_command_line:
+        key = on_command_line.group(1)
+    else:
+        return None
+    return f"There is no key {key!r};{near_miss(key, keys)} --help lists the keys."
+
+
+def forbidden_tag(message: str, keys: Iterable[str]) -> str | None:
+    """Explain a YAML tag that would create Python objects."""
+    tag = re.search(r"a constructor for the tag '([^']+)'", message)
+    if not tag:
+        return None
+    return f"A configuration must be plain YAML; the tag {tag.group(1)!r} is refused, and nothing in it was run."
+
+
+def wrong_class(message: str, keys: Iterable[str]) -> str | None:
+    """Explain a value that is no class, or a class of another kind."""
+    key, value = key_in(message), value_in(message)
+    if not key or value is None:
+        return None
+    if "dot import path" in message:
+        return f"{key} must be a class by its import path (package.module.Class) or null, not {value!r}."
+    base = re.search(r"not correspond to a subclass of (\w+)", message)
+    if base:
+        return f"{key} must be a kind of {base.group(1)} by its import path or null, not {value!r}."
+    return None
+
+
+def class_not_built(message: str, keys: Iterable[str]) -> str | None:
+    """Explain a class that cannot be imported, or that lacks arguments."""
+    found = re.findall(r"Problem with given class_path '([^']+)':\s+(?!Parser key)(\S.*)", message)
+    if not found:
+        return None
+    path, reason = found[-1]
+    return f"{path} cannot be made: {reason}."
+
+
+def wrong_value(message: str, keys: Iterable[str]) -> str | None:
+    """Explain a value of another type."""
+    key, value = key_in(message), value_in(message)
+    expected = re.findall(r"Expected a (.+?)(?:\. Got value|$)", message, re.MULTILINE)
+    expected = [name for name in expected if "None" not in name and "not accessible" not in name]
+    if not key or value is None or not expected:
+        return None
+    plain = [re.sub(PYTHON_TYPE, r"\1\2", name) for name in expected]
+    return f"{key} must be {' or '.join(dict.fromkeys(plain))}, not {value.strip()!r}."
+
+
+def key_in(message: str) -> str:
+    """Return the dotted key that a message speaks of, or an empty string."""
+    return ".".join(re.findall(r'[Kk]ey "([^"]+)"', message))
+
+
+def value_in(message: str) -> str | None:
+    """Return the value that a message complains of."""
+    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    return value.group(1) if value else None
+
+
+def near_miss(word: str, words: Iterable[str]) -> str:
+    """Return " did you mean …?" with the word that is closest in spelling, or an empty string."""
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f" did you mean {near[0]!r}?" if near else ""

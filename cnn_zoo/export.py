@@ -1,0 +1,106 @@
+"""Write a trained network as a file for other programs, and check the file on every test image.
+
+python -m cnn_zoo.export --ckpt RUN/checkpoints/best.ckpt [--format onnx|int8|safetensors|torchexport] [--out FILE]
+
+The data set and the network are those of the config.yaml in the checkpoint's run folder. Any key of it can be given
+another value: --data.root FOLDER, --data.sample true.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
+from cnn_zoo.errors import UserError
+from cnn_zoo.files import refuse_existing, whole_file
+from cnn_zoo.formats.int8 import CALIBRATION_METHODS
+from cnn_zoo.formats.run_folder import RunFolder, read_config
+
+SUFFIXES = {"onnx": ".onnx", "int8": ".int8.onnx", "safetensors": ".safetensors", "torchexport": ".pt2"}
+ON_ONE_CPU = [  # however the network was trained
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.num_nodes=1",
+    "--trainer.strategy=auto",
+]
+
+
+def make_parser() -> ArgumentParser:
+    usage = "%(prog)s --ckpt FILE [--format FORMAT] [--out FILE] [options] [--data.root FOLDER …]"
+    parser = ArgumentParser("export", __doc__, usage=usage)
+    parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="RUN/checkpoints/best.ckpt")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="of the run (default: RUN/config.yaml)")
+    parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: beside the checkpoint, best.onnx")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--opset", type=positive_int, default=18, help="of ONNX's operators (default: %(default)s)")
+    parser.add_argument(
+        "--image_input",
+        action="store_true",
+        help="onnx, int8: uint8 images (N, H, W, C) in, probabilities out; the normalisation is part of the graph",
+    )
+    parser.add_argument(
+        "--max_drop", type=fraction, default=0.01, help="int8: accuracy that may be lost (default: 0.01, one point)"
+    )
+    parser.add_argument(
+        "--calibration",
+        choices=CALIBRATION_METHODS,
+        default="MinMax",
+        help="int8: how an activation's range follows from its values on training images (default: MinMax)",
+    )
+    return parser
+
+
+def fraction(word: str) -> float:
+    """Convert a command-line word to a number from 0 to 1; argparse reports the error."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, such as 0.01, not {word!r}")
+    return value
+
+
+def check_options(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Return the path of the configuration and that of the new file, or raise UserError."""
+    if not options.ckpt.is_file():
+        raise UserError(f"There is no checkpoint {options.ckpt}; RUN/checkpoints contains best.ckpt and last.ckpt.")
+    config = options.config or RunFolder.of_checkpoint(options.ckpt).config
+    if not config.is_file():
+        raise UserError(f"There is no {config}; give the run's config.yaml with --config.")
+    default_out = options.ckpt.with_suffix(SUFFIXES[options.format])
+    out = options.out or default_out
+    if out.suffix != default_out.suffix:
+        raise UserError(f"--out is {out}; a file of the format {options.format} must end in {default_out.suffix}.")
+    if options.image_input and options.format not in ("onnx", "int8"):
+        raise UserError(f"--image_input is for the formats onnx and int8, not for {options.format}.")
+    refuse_existing(out, options.overwrite)
+    return config, out
+
+
+def main(arguments: list[str]) -> None:
+    options, overrides = make_parser().parse_known_args(arguments)
+    config, out = check_options(options)
+
+    from cnn_zoo.command_line.lightning_cli import CLI, load_weights
+    from cnn_zoo.formats.checked_export import export_checked, quantize_checked
+
+    words = ["--config", str(config), *ON_ONE_CPU, "--ckpt_path", str(options.ckpt), *overrides]
+    cli = CLI(words, training=False)
+    load_weights(cli.model, str(options.ckpt))
+    task, data = cli.model.eval(), cli.datamodule
+    data.prepare_data()
+    data.setup("test")
+    settings: dict[str, Any] = {"opset": options.opset, "image_input": options.image_input, "config": read_config(config)}
+    with whole_file(out) as part:
+        if options.format == "int8":
+            settings |= {"calibration": options.calibration, "max_drop": options.max_drop}
+            report = quantize_checked(part, task, data, **settings)
+        else:
+            report = export_checked(part, task, data, file_format=options.format, **settings)
+    print(f"{report}\nWritten: {out} ({out.stat().st_size / 1e3:,.1f} kB)")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,107 @@
+"""A backbone in a file, safetensors or checkpoint: its weights and its description."""
+
+from collections.abc import Mapping
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnn_zoo.backbones.create import create_model
+from cnn_zoo.errors import UserError
+from cnn_zoo.files import whole_file
+from cnn_zoo.formats.checkpoints import read_checkpoint
+from cnn_zoo.formats.description import IMAGES, NetworkDescription
+
+PREFIX = "backbone."  # of the backbone's names in the task's state dict
+
+
+def save_backbone(model: nn.Module, path: Path, description: NetworkDescription) -> None:
+    """Write the weights of `model` as safetensors, with its description as metadata, each value as JSON."""
+    from safetensors.torch import save
+
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {key: dumps(value) for key, value in description.values().items()}
+    with whole_file(path) as part:
+        part.write_bytes(save(weights, metadata))
+
+
+def load_backbone(path: str | Path, *, imports: bool = False) -> nn.Module:
+    """Return the network of a backbone.safetensors or a checkpoint, with its weights, in eval mode.
+
+    Args:
+        path: The file; the suffix of a checkpoint is .ckpt.
+        imports: Allow the file to name a function outside the zoo (`my_package.my_net`), which is then imported and
+            called. Use it only for files that you would run as code.
+
+    Raises:
+        UserError: The file is missing, damaged or of another kind, or its network is not in the zoo.
+    """
+    return load_network(path, imports=imports)[0]
+
+
+def load_classifier(path: str | Path, *, imports: bool = False) -> tuple[nn.Module, NetworkDescription]:
+    """Return the network as `load_backbone` does, and its description with class names, mean and std."""
+    model, description = load_network(path, imports=imports)
+    description.require_images(path)
+    return model, description
+
+
+def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module, NetworkDescription]:
+    """Return the network as `load_backbone` does, and its description."""
+    description, weights = read_backbone(path)
+    name = description.backbone
+    if "." in name and not imports:
+        raise UserError(
+            f"{path} names {name}, which is not in the zoo; load_backbone(path, imports=True), or the option --imports "
+            "of a command, imports and runs it."
+        )
+    with torch.device("meta"):  # no time and memory for initial weights, which are replaced
+        model = create_model(name, **description.sizes, **description.backbone_args)
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"The weights in {path} do not fit the network {name} that it names; it is damaged.") from error
+    return model.eval(), description
+
+
+def read_backbone(path: str | Path) -> tuple[NetworkDescription, dict[str, Tensor]]:
+    """Return the description and the weights in a backbone.safetensors or a checkpoint. Nothing in them is run."""
+    if Path(path).suffix == ".ckpt":
+        checkpoint = read_checkpoint(path)
+        return NetworkDescription.from_values(_described_values(checkpoint), path), _backbone_weights(checkpoint)
+    metadata, weights = _read_safetensors(path)
+    return NetworkDescription.from_texts(metadata, path), weights
+
+
+def _read_safetensors(path: str | Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
+    """Return the metadata and the tensors of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is not a safetensors file of this package, or it is damaged ({error}).") from error
+
+
+def _described_values(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the description in a checkpoint: hyper-parameters and the data module's state.
+
+    lightning saves that state under the name of the data module's class, which is not known here.
+    """
+    values = dict(checkpoint.get("hyper_parameters") or {})
+    for value in checkpoint.values():
+        if isinstance(value, dict) and value.keys() == set(IMAGES):
+            values |= value
+    return values
+
+
+def _backbone_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the backbone's weights in a checkpoint under the backbone's own names."""
+    states = checkpoint["state_dict"].items()
+    return {name.removeprefix(PREFIX): tensor for name, tensor in states if name.startswith(PREFIX)}

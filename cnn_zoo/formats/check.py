@@ -1,0 +1,77 @@
+"""Compare a file's answers with those of the network that it was made from, on every image of the test set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnn_zoo.data.module import ImageData
+from cnn_zoo.data.normalize import normalize
+from cnn_zoo.formats.backbone_file import load_backbone
+from cnn_zoo.formats.onnx import open_session
+
+Network = Callable[[Tensor], Tensor]  # uint8 images (N, H, W, C) to logits or probabilities (N, num_classes)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of a comparison.
+
+    Args:
+        images: The number of images.
+        accuracy: The file's accuracy, in [0, 1].
+        network_accuracy: The network's accuracy, in [0, 1].
+        difference: The largest absolute difference between their answers.
+        largest: The largest absolute value among the network's answers.
+    """
+
+    images: int
+    accuracy: float
+    network_accuracy: float
+    difference: float
+    largest: float
+
+
+def read_network(path: Path, mean: Sequence[float], std: Sequence[float]) -> Network:
+    """Return the network in a file that `cnn_zoo.export` wrote; the suffix tells the format."""
+    if path.suffix == ".onnx":
+        return onnx_network(open_session(path), mean, std)
+    model = load_backbone(path, imports=True) if path.suffix == ".safetensors" else torch.export.load(path).module()
+    return lambda images: model(normalize(images, mean, std))
+
+
+def onnx_network(session: Any, mean: Sequence[float], std: Sequence[float]) -> Network:
+    """Return an ONNX session as a function of uint8 images, whether its file normalises them itself or not."""
+    (wanted,) = session.get_inputs()
+
+    def answer(images: Tensor) -> Tensor:
+        batch = images if wanted.type == "tensor(uint8)" else normalize(images, mean, std)
+        return torch.from_numpy(session.run(None, {wanted.name: batch.contiguous().numpy()})[0])
+
+    return answer
+
+
+@torch.no_grad()
+def check(network: Network, file: Network, data: ImageData) -> Check:
+    """Compare a file with its network on the test set of `data`, after `data.setup("test")`."""
+    correct = {"network": 0, "file": 0}
+    difference = torch.zeros(())
+    largest, count = 0.0, 0
+    for images, labels, *_ in data.test_dataloader():
+        answers = {"network": network(images), "file": file(images)}
+        for name, answer in answers.items():
+            correct[name] += int((answer.argmax(1) == labels).sum())
+        gap = (answers["file"] - answers["network"]).abs().max()
+        difference = torch.maximum(difference, gap)  # unlike max(), it keeps a NaN
+        largest = max(largest, float(answers["network"].abs().max()))
+        count += len(labels)
+    return Check(
+        images=count,
+        accuracy=correct["file"] / count,
+        network_accuracy=correct["network"] / count,
+        difference=float(difference),
+        largest=largest,
+    )
