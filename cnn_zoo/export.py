@@ -92,7 +92,11 @@ def main(arguments: list[str]) -> None:
     task, data = cli.model.eval(), cli.datamodule
     data.prepare_data()
     data.setup("test")
-    settings: dict[str, Any] = {"opset": options.opset, "image_input": options.image_input, "config": read_config(config)}
+    settings: dict[str, Any] = {
+        "opset": options.opset,
+        "image_input": options.image_input,
+        "config": read_config(config),
+    }
     with whole_file(out) as part:
         if options.format == "int8":
             settings |= {"calibration": options.calibration, "max_drop": options.max_drop}

@@ -3,45 +3,60 @@
 python -m cnn_zoo.predict --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER [IMAGE_OR_FOLDER …] [--top 3] [--csv FILE]
 python -m cnn_zoo.predict --onnx RUN/model.onnx IMAGE_OR_FOLDER …
 
-Images may have any size and be grey, RGB, RGBA, palette, 16-bit or turned by EXIF; what was done to each is said.
-An image that cannot be read is named, the others are still classified, and the exit status is 1.
+Images may have any size and may be grey, RGB, RGBA, palette, 16-bit or rotated by EXIF; every conversion is reported.
+An image that cannot be read is reported and skipped, and the exit status is 1.
 """
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import refuse_existing, whole_file
+from cnn_zoo.files import refuse_existing, write_csv
 
-BATCH = 64
-METADATA = ("classes", "mean", "std", "in_channels", "image_size")  # of an ONNX file, as JSON
-NetworkDescription = dict[str, Any]  # with METADATA
-Classifier = Callable[[Any], Any]  # uint8 (N, H, W, C) to probabilities float32 (N, num_classes)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cnn_zoo.formats.description import NetworkDescription
+
+BATCH_SIZE = 64
+DARK = 0.4  # the mean brightness below which training images are mostly black
+Classifier = Callable[["Tensor"], "Tensor"]  # uint8 (N, H, W, C) to probabilities float32 (N, num_classes)
+WIDTH_WITHOUT_TERMINAL = 160  # characters of a table in a file or a pipe
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Args:
+        conversion: What was done to the image, in words.
+        answers: The most probable classes and their probabilities, the best first.
+    """
+
+    file: Path
+    conversion: str
+    answers: list[tuple[str, float]]
 
 
 def make_parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        "predict",
-        description=__doc__,
-    )
+    parser = ArgumentParser("predict", __doc__)
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--ckpt", type=Path, metavar="FILE", help="RUN/checkpoints/best.ckpt or backbone.safetensors")
-    network.add_argument("--onnx", type=Path, metavar="FILE", help="what cnn_zoo.export wrote: RUN/model.onnx")
+    network.add_argument("--onnx", type=Path, metavar="FILE", help="RUN/model.onnx or what cnn_zoo.export wrote")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders with all below them")
-    parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes an image (default: 3)")
+    parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes for each image (default: 3)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the answers here instead of printing a table")
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
     return parser
 
 
-def from_checkpoint(path: Path, imports: bool) -> tuple[NetworkDescription, Classifier]:
+def checkpoint_classifier(path: Path, imports: bool) -> "tuple[NetworkDescription, Classifier]":
+    """Return the network of a checkpoint or a backbone.safetensors."""
     import torch
 
     from cnn_zoo.data import normalize
@@ -50,98 +65,95 @@ def from_checkpoint(path: Path, imports: bool) -> tuple[NetworkDescription, Clas
     model, description = load_classifier(path, imports=imports)
 
     @torch.inference_mode()
-    def classify(images: torch.Tensor) -> torch.Tensor:
+    def classify(images: "Tensor") -> "Tensor":
         return model(normalize(images, description.mean, description.std)).softmax(1)
 
     return description, classify
 
 
-def from_onnx(path: Path) -> tuple[NetworkDescription, Classifier]:
-    import torch
-
-    from cnn_zoo.data import normalize
+def onnx_classifier(path: Path) -> "tuple[NetworkDescription, Classifier]":
+    """Return the network of an ONNX file, whether it returns logits or probabilities."""
+    from cnn_zoo.formats.check import onnx_network
+    from cnn_zoo.formats.description import NetworkDescription
     from cnn_zoo.formats.onnx import open_session
 
     if not path.is_file():
-        raise UserError(f"There is no ONNX file {path}; a run folder has one, model.onnx.")
+        raise UserError(f"There is no ONNX file {path}; a run folder contains one, model.onnx.")
     session = open_session(path)
     metadata = session.get_modelmeta().custom_metadata_map
-    try:
-        description = {key: json.loads(metadata[key]) for key in METADATA}
-        wants, gives = metadata["input"], metadata["output"]
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"The metadata of {path} do not say what its classes are and which input it wants ({error}); export it "
-            "with python -m cnn_zoo.export."
-        ) from error
-    (image_input,) = session.get_inputs()
+    description = NetworkDescription.from_texts(metadata, path)
+    description.require_images(path)
+    if "output" not in metadata:
+        raise UserError(f"The metadata of {path} have no key 'output'; export it with python -m cnn_zoo.export.")
+    network = onnx_network(session, description.mean, description.std)
 
-    def classify(images: torch.Tensor) -> torch.Tensor:
-        if not wants.startswith("uint8"):
-            images = normalize(images, description.mean, description.std).contiguous()
-        outputs = torch.from_numpy(session.run(None, {image_input.name: images.numpy()})[0])
-        return outputs if gives == "probabilities" else outputs.softmax(1)
+    def classify(images: "Tensor") -> "Tensor":
+        answers = network(images)
+        return answers if metadata["output"] == "probabilities" else answers.softmax(1)
 
     return description, classify
 
 
-def predictions(files: Iterable[Path], description: NetworkDescription, classify: Classifier, top: int) -> Iterator[dict[str, Any]]:
-    """A row for each file: `file`, `seen` (what was done to it), and class_k, probability_k for k = 1 … top.
-
-    The row of a file that cannot be read has `error` instead.
-    """
+def classify_files(
+    files: Sequence[Path], description: "NetworkDescription", classify: Classifier, top: int
+) -> tuple[list[Prediction], list[str]]:
+    """Return the predictions for the files that can be read, and a message for each of the others."""
     import torch
 
     from cnn_zoo.data.images import read_pixels
 
-    def read(path: Path) -> dict[str, Any]:
-        try:
-            pixels, seen = read_pixels(path, description.image_size, description.in_channels)
-            return {"file": str(path), "seen": seen, "pixels": pixels}
-        except UserError as error:
-            return {"file": str(path), "error": str(error)}
+    predictions: list[Prediction] = []
+    errors: list[str] = []
+    for start in range(0, len(files), BATCH_SIZE):
+        readable, images = [], []
+        for file in files[start : start + BATCH_SIZE]:
+            try:
+                pixels, conversion = read_pixels(file, description.image_size, description.in_channels)
+            except UserError as error:
+                errors.append(str(error))
+            else:
+                readable.append((file, conversion))
+                images.append(pixels)
+        if images:
+            best = classify(torch.stack(images)).topk(min(top, len(description.classes)))
+            for (file, conversion), values, indices in zip(readable, best.values, best.indices, strict=True):
+                classes = [description.classes[i] for i in indices.tolist()]
+                probabilities = [round(value, 6) for value in values.tolist()]
+                predictions.append(Prediction(file, conversion, list(zip(classes, probabilities, strict=True))))
+    return predictions, errors
 
-    rest = iter(files)
-    while batch := [read(path) for path in islice(rest, BATCH)]:
-        good = [row for row in batch if "error" not in row]
-        if good:
-            best = classify(torch.stack([row.pop("pixels") for row in good])).topk(min(top, len(description.classes)))
-            for row, values, classes in zip(good, best.values.tolist(), best.indices.tolist(), strict=True):
-                for k, (p, c) in enumerate(zip(values, classes, strict=True), start=1):
-                    row |= {f"class_{k}": description.classes[c], f"probability_{k}": round(p, 6)}
-        yield from batch
 
-
-def expectation(description: NetworkDescription) -> str:
-    """What the network was trained on, so that a person can see whether the images are of that kind."""
-    size, bright = description.image_size, sum(description.mean) / len(description.mean)
+def expected_images(description: "NetworkDescription") -> str:
+    """Return a sentence on the training images, so that a person can judge whether other images are of that kind."""
+    size, brightness = description.image_size, sum(description.mean) / len(description.mean)
     kind = "grey" if description.in_channels == 1 else "RGB"
-    dark = ", so mostly black: a picture that is dark on light must be inverted first"
+    advice = ""
+    if kind == "grey" and brightness < DARK:
+        advice = ", so mostly black: a picture that is dark on light must be inverted first"
     return (
         f"The network expects {size}x{size} {kind} images like its training images, whose mean brightness was "
-        f"{bright:.0%} (0 % is black){dark if kind == 'grey' and bright < 0.4 else ''}."
+        f"{brightness:.0%} (0 % is black){advice}."
     )
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def csv_row(prediction: Prediction) -> dict[str, Any]:
+    """Return a row of the CSV file: file, seen, class_1, probability_1, class_2, …"""
+    row: dict[str, Any] = {"file": str(prediction.file), "seen": prediction.conversion}
+    for k, (name, probability) in enumerate(prediction.answers, start=1):
+        row |= {f"class_{k}": name, f"probability_{k}": probability}
+    return row
+
+
+def print_table(predictions: Sequence[Prediction]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("image", "class", "what the network saw")
-    for row in rows:
-        top = (k for k in range(1, len(row)) if f"class_{k}" in row)
-        answers = "\n".join(f"{row[f'probability_{k}']:7.2%}  {row[f'class_{k}']}" for k in top)
-        table.add_row(*map(escape, (row["file"], answers, row["seen"])))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with whole_file(path) as part, open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{len(rows):,} images: {path}")
+    for prediction in predictions:
+        answers = "\n".join(f"{probability:7.2%}  {name}" for name, probability in prediction.answers)
+        table.add_row(escape(str(prediction.file)), escape(answers), escape(prediction.conversion))
+    Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL).print(table)
 
 
 def main(arguments: list[str]) -> None:
@@ -151,15 +163,20 @@ def main(arguments: list[str]) -> None:
     if options.csv:
         refuse_existing(options.csv, options.overwrite)
     files = image_files(options.images)
-    description, classify = from_checkpoint(options.ckpt, options.imports) if options.ckpt else from_onnx(options.onnx)
-    print(expectation(description))
-    rows = list(predictions(files, description, classify, options.top))
-    good, bad = ([row for row in rows if ("error" in row) == wrong] for wrong in (False, True))
-    if good:
-        write_csv(options.csv, good) if options.csv else show(good)
-    for row in bad:
-        sys.stderr.write(f"error: {row['error']}\n")
-    sys.exit(1 if bad else 0)
+    if options.ckpt:
+        description, classify = checkpoint_classifier(options.ckpt, options.imports)
+    else:
+        description, classify = onnx_classifier(options.onnx)
+    print(expected_images(description))
+    predictions, errors = classify_files(files, description, classify, options.top)
+    if predictions and options.csv:
+        write_csv(options.csv, [csv_row(prediction) for prediction in predictions])
+        print(f"{len(predictions):,} images: {options.csv}")
+    elif predictions:
+        print_table(predictions)
+    for error in errors:
+        sys.stderr.write(f"error: {error}\n")
+    sys.exit(1 if errors else 0)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,140 @@
-"""A backbone in one file comes back, and what is none is refused."""
+"""A backbone in a file comes back as a network, and other files are refused."""
 
+import json
+import os
 import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 from cnn_zoo import create_model, load_backbone
-from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.backbone_file import load_classifier, read_backbone, save_backbone
+from cnn_zoo.formats.description import NetworkDescription
 
-SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
+DESCRIPTION = NetworkDescription("lenet5", 10, 1, 28, backbone_args={"activation": "relu"})
+IMAGES = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+OLD_RUN = ROOT / "tests" / "old_run" / "version_0"  # of version 0.1
 
 
-def test_load_backbone_refuses(tmp_path):
-    path, model = tmp_path / "net.safetensors", create_model("lenet5", **SIZES)
-    facts = {"backbone": "lenet5", **SIZES}
-    save_backbone(model, path, facts | {"backbone": "cnn_zoo.backbones.lenet.lenet5"})
+@pytest.fixture(scope="module")
+def model():
+    return create_model("lenet5", **DESCRIPTION.sizes, activation="relu").eval()
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    """The path of a file with `model` and, unless told otherwise, its description."""
+
+    def save(description=DESCRIPTION):
+        save_backbone(model, tmp_path / "net.safetensors", description)
+        return tmp_path / "net.safetensors"
+
+    return save
+
+
+def test_a_saved_network_comes_back(model, saved):
+    loaded = load_backbone(saved())
+    assert torch.equal(loaded(IMAGES), model(IMAGES))
+    assert not loaded.training and all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_weights_have_the_names_of_the_network_and_the_metadata_are_json(model, saved):
+    assert load_file(saved()).keys() == model.state_dict().keys()
+    length = int.from_bytes(saved().read_bytes()[:8], "little")
+    metadata = json.loads(saved().read_bytes()[8 : 8 + length])["__metadata__"]
+    assert {key: json.loads(text) for key, text in metadata.items()} == DESCRIPTION.values()
+
+
+def test_the_best_checkpoint_and_the_safetensors_of_a_run_are_one_network(finished_run):
+    description, weights = read_backbone(finished_run / "checkpoints" / "best.ckpt")
+    other_description, other_weights = read_backbone(finished_run / "backbone.safetensors")
+    assert description == other_description and description.classes[9] == "Ankle boot"
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+
+
+def test_a_checkpoint_of_an_earlier_version_loads():
+    model, description = load_classifier(OLD_RUN / "checkpoints" / "best.ckpt")
+    assert description.classes[1] == "Trouser" and description.mean == [0.286]
+    assert model(torch.rand(2, *description.image_shape)).shape == (2, 10)
+
+
+def test_a_network_outside_the_zoo_is_imported_on_request_alone(model, saved):
+    path = saved(replace(DESCRIPTION, backbone="cnn_zoo.backbones.lenet.lenet5"))
     assert isinstance(load_backbone(path, imports=True), type(model))
-    whole = path.read_bytes()
-    for what, says in (
-        (lambda: None, "which is not in the zoo; load_backbone"),
-        (lambda: path.write_bytes(whole[:-100]), "is not a safetensors file of this package, or damaged"),
-        (lambda: save_file(model.state_dict(), path), "does not say its backbone, num_classes"),
-        (lambda: save_file(model.state_dict(), path, {"backbone": "lenet5"}), "is not a safetensors file"),
-        (lambda: save_backbone(model, path, facts | {"backbone": "lenet6"}), "did you mean lenet5"),
-        (lambda: save_backbone(model, path, facts | {"num_classes": 7}), "do not fit the lenet5"),
-        (lambda: save_backbone(model, path, facts | {"num_classes": 10**9}), "do not fit the lenet5"),
-        (path.unlink, "There is no file"),
-    ):
-        what()
-        with pytest.raises(UserError, match=says):
-            load_backbone(path)
-    save_backbone(model, path, facts)
-    assert load_file(path).keys() == model.state_dict().keys()
-    torch.save({"state_dict": subprocess.Popen}, tmp_path / "code.ckpt")
-    with pytest.raises(UserError, match="nothing of it was run"):
-        load_backbone(tmp_path / "code.ckpt")
+    with pytest.raises(UserError, match="names cnn_zoo.backbones.lenet.lenet5, which is not in the zoo; load_backbone"):
+        load_backbone(path)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (replace(DESCRIPTION, backbone="lenet6"), "did you mean lenet5"),
+        (replace(DESCRIPTION, num_classes=7), "do not fit the network lenet5"),
+        (replace(DESCRIPTION, num_classes=10**9), "do not fit the network lenet5"),  # takes no memory either
+    ],
+)
+def test_a_wrong_description_is_refused(description, message, saved):
+    with pytest.raises(UserError, match=message):
+        load_backbone(saved(description))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "does not contain the network's backbone, num_classes, in_channels, image_size"),
+        ({"backbone": "lenet5"}, "does not contain the network's num_classes, in_channels, image_size"),
+        ({"backbone": '"lenet5"', "num_classes": "ten"}, "metadata of .* cannot be read"),
+    ],
+)
+def test_weights_without_a_description_are_refused(metadata, message, model, tmp_path):
+    save_file(model.state_dict(), tmp_path / "net.safetensors", metadata)
+    with pytest.raises(UserError, match=message):
+        load_backbone(tmp_path / "net.safetensors")
+
+
+def test_a_damaged_file_is_refused(saved):
+    path = saved()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="is not a safetensors file of this package, or it is damaged"):
+        load_backbone(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="There is no file .*net.safetensors"):
+        load_backbone(tmp_path / "net.safetensors")
+
+
+class Malicious:
+    """A pickle of this makes the folder `ran` when it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("name", ["code.ckpt", "code.safetensors"])
+def test_nothing_in_a_file_is_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Malicious()}, name)
+    with pytest.raises(UserError, match="of this package, or it is damaged"):
+        read_backbone(name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_class_names_and_normalisation_are_required_of_a_classifier(saved):
+    with pytest.raises(UserError, match="does not contain the classes, mean, std of its images"):
+        load_classifier(saved())
+
+
+def test_loading_imports_neither_lightning_nor_torchvision(saved):
+    code = (
+        "import sys, cnn_zoo; cnn_zoo.load_backbone(sys.argv[1]);"
+        "print({'lightning', 'torchvision', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, saved()], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

@@ -85,12 +85,3 @@ def test_a_schedule_with_an_end_cannot_be_made_longer(quick_fit, capsys):
     with pytest.raises(SystemExit):
         quick_fit("--trainer.max_epochs", 3, "--ckpt_path", folder / "checkpoints" / "last.ckpt")
     assert "OneCycleLR is at its end" in capsys.readouterr().err
-
-
-def test_benchmark_lets_the_contenders_take_turns():
-    done = python("cnn_zoo.benchmark", "--config", QUICK, "--rounds", 2, "--steps", 3)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert [row[0] for row in rows[1:6]] == ["usual", "memory", "compute", "data", "fit"]
-    assert all(float(row[1].replace(",", "")) > 0 for row in rows[1:6])
-    assert "2 rounds." in done.stdout

@@ -1,278 +1,190 @@
-"""A trained network as files, each checked against it; what cannot be shipped is refused and nothing is lost."""
+"""The command that writes a trained network as a file for other programs."""
 
 import json
 import resource
+import shutil
 import subprocess
-import sys
 
 import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import QUICK, ROOT
-from torch import nn
+from conftest import assert_refused, run_python
 
-from cnn_zoo import command as commands
-from cnn_zoo import fit, load_backbone
-from cnn_zoo.formats.backbone_file import read_backbone
+from cnn_zoo import export, load_backbone
 from cnn_zoo.data import FashionMNIST, normalize
-from cnn_zoo.errors import UserError
-from cnn_zoo.export import export_onnx, quantize, ship
-from cnn_zoo.export import main
-from cnn_zoo.formats.torch_export import export_torch
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run folder of the quick start."""
-    root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        words = ["--config", QUICK, "--trainer.max_epochs", 3, "--trainer.default_root_dir", root]
-        patch.setattr(sys, "argv", ["fit", *map(str, words)])
-        commands.run(fit.main)
-    return root / "quickstart" / "version_0"
+from cnn_zoo.formats import checked_export
+from cnn_zoo.formats.backbone_file import read_backbone
+from cnn_zoo.formats.int8 import quantize
+from cnn_zoo.formats.run_folder import RunFolder
 
 
 @pytest.fixture
-def export(run, monkeypatch, capsys):
-    """Run the command on it; gives what it printed."""
-
-    def call(*words):
-        words = ["--ckpt", run / "checkpoints" / "best.ckpt", *words]
-        monkeypatch.setattr(sys, "argv", ["export", *map(str, words)])
-        commands.run(main)
-        return capsys.readouterr().out
-
-    return call
+def export_best(finished_run, invoke):
+    """Export the best checkpoint of the finished run."""
+    return lambda *words: invoke(export.main, "--ckpt", finished_run / "checkpoints" / "best.ckpt", *words)
 
 
-def refused(capsys, call, *words):
-    """The one sentence."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as exit:
-        call(*words)
-    err = capsys.readouterr().err
-    assert exit.value.code == 2 and "Traceback" not in err
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_data():
-    """Images uint8 (N, H, W, C), the same normalised (N, C, H, W), and labels."""
+@pytest.fixture(scope="module")
+def sample():
+    """The test images, uint8 (N, H, W, C), and their labels (N)."""
     data = FashionMNIST(sample=True)
     data.setup("test")
-    images, labels = data.sets["test"]
-    return images, normalize(images.permute(0, 3, 1, 2), data.mean, data.std).contiguous(), labels
+    return data.sets["test"]
 
 
-test_data.__test__ = False
+@pytest.fixture(scope="module")
+def images(sample):
+    """The test images, normalised (N, C, H, W)."""
+    return normalize(sample[0], FashionMNIST.mean, FashionMNIST.std).contiguous()
 
 
-def answer(path, images):
+@pytest.fixture(scope="module")
+def logits(finished_run, images):
+    """The answers of the best checkpoint."""
+    return load_backbone(finished_run / "checkpoints" / "best.ckpt")(images).detach()
+
+
+def answers(path, images):
     session = onnxruntime.InferenceSession(path)
-    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+    (image_input,) = session.get_inputs()
+    return torch.from_numpy(session.run(None, {image_input.name: images.numpy()})[0])
 
 
 def metadata(path):
-    return {p.key: p.value for p in onnx.load(path).metadata_props}
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-def test_onnx_as_its_user_runs_it(run):
-    checkpoint, card = run / "checkpoints" / "best.ckpt", json.loads((run / "result.json").read_text())
-    words = [sys.executable, "-m", "cnn_zoo.export", "--ckpt", checkpoint]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def test_it_writes_an_onnx_file_beside_the_checkpoint(finished_run, images, logits, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(finished_run, folder.path)
+    accuracy = f"{json.loads(folder.card.read_text())['test_accuracy']:.2%}"
+    done = run_python("cnn_zoo.export", "--ckpt", folder.best)
     assert done.returncode == 0, done.stderr
-    assert f"accuracy {card['test_accuracy']:.2%}, torch's {card['test_accuracy']:.2%}" in done.stdout
-
-    path = checkpoint.with_name("best.onnx")
-    _, images, _ = test_data()
-    expected = load_backbone(checkpoint)(images).detach()
-    torch.testing.assert_close(answer(path, images), expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(answer(path, images[:1]), expected[:1], atol=1e-4, rtol=0)
-
-    said = metadata(path)
-    assert json.loads(said["classes"])[1] == "Trouser" and json.loads(said["backbone_args"]) == {"activation": "relu"}
-    assert (json.loads(said["mean"]), json.loads(said["std"])) == ([0.286], [0.353])
-    assert (said["backbone"], said["image_size"], said["in_channels"]) == ("lenet5", "28", "1")
-    assert (said["input"], said["output"]) == ("float32 NCHW normalised", "logits")
-    assert json.loads(said["config"])["trainer"]["max_epochs"] == 3
-    assert metadata(run / "model.onnx") == said  # fit's own export says the same
-
-    graph = onnx.load(path).graph
-    assert [n.name for n in graph.node][:4] == ["stem.0/Conv", "stem.1/Relu", "stem.2/AveragePool", "stages.0.0/Conv"]
-    assert [list(n.output) for n in graph.node if n.name == "stem.1/Relu"] == [["stem.1/Relu"]]
-    assert graph.node[0].input[1] == "stem.0.weight" and ".py" not in str(graph.node)
-
-    before = path.read_bytes()
-    again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 2 and "best.onnx exists and is kept; --overwrite replaces it." in again.stderr
-    assert path.read_bytes() == before
+    assert f"accuracy {accuracy}, torch's {accuracy}" in done.stdout
+    path = folder.best.with_name("best.onnx")
+    assert f"Written: {path}" in done.stdout
+    torch.testing.assert_close(answers(path, images), logits, atol=1e-4, rtol=0)
 
 
-def test_pixels_in_probabilities_out(run, export, tmp_path):
+def test_an_onnx_file_has_the_metadata_of_the_one_that_fit_wrote(finished_run, export_best, tmp_path):
+    assert export_best("--out", tmp_path / "net.onnx").status == 0
+    texts = metadata(tmp_path / "net.onnx")
+    assert texts == metadata(finished_run / "model.onnx")
+    assert json.loads(texts["config"])["trainer"]["max_epochs"] == 3
+    assert (texts["backbone"], json.loads(texts["backbone_args"])) == ("lenet5", {"activation": "relu"})
+
+
+def test_image_input(export_best, sample, logits, tmp_path):
     path = tmp_path / "pixels.onnx"
-    assert "probabilities differ from torch's by at most" in export("--image_input", "--out", path, "--opset", 20)
-    pixels, images, _ = test_data()
-    expected = load_backbone(run / "checkpoints" / "best.ckpt")(images).softmax(1).detach()
-    torch.testing.assert_close(answer(path, pixels), expected, atol=1e-5, rtol=0)
-    assert {"input": "uint8 NHWC", "output": "probabilities"}.items() <= metadata(path).items()
+    result = export_best("--image_input", "--out", path, "--opset", 20)
+    assert "probabilities differ from torch's by at most" in result.out
+    torch.testing.assert_close(answers(path, sample[0]), logits.softmax(1), atol=1e-5, rtol=0)
     assert onnx.load(path).opset_import[0].version == 20
 
 
-@pytest.mark.parametrize("pixels", [False, True])
-def test_int8_computes_in_int8(run, export, tmp_path, monkeypatch, pixels):
-    seen = []
-
-    def spy(whole, path, batches, method):
-        seen.extend(batches)
-        quantize(whole, path, seen, method)
-
-    monkeypatch.setattr(ship, "quantize", spy)
+def test_int8(finished_run, export_best, sample, images, tmp_path):
     path = tmp_path / "small.onnx"
-    said = export("--format", "int8", "--out", path, *(["--image_input"] if pixels else []))
-    assert "float32" in said and "ms for 32" in said and "500 test images" in said
-
-    data = FashionMNIST(sample=True)
-    data.setup("fit")
-    train = {image.numpy().tobytes() for image in normalize(data.sets["train"][0], data.mean, data.std)}
-    calibration = torch.cat(seen).permute(0, 2, 3, 1)  # of one channel: the same bytes
-    assert len(calibration) == 1024 and {image.numpy().tobytes() for image in calibration} <= train
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(path, options)
-    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert operators.count("QLinearConv") == 2 and operators.count("QGemm") == 3
-    scales = {i.name: i.dims for i in onnx.load(path).graph.initializer}
-    assert scales["stages.0.0.weight_scale"] == [16]  # one a channel
-    assert path.stat().st_size < 0.4 * (run / "model.onnx").stat().st_size
-
-    pixels_, images, labels = test_data()
-    accuracy = (answer(path, pixels_ if pixels else images).argmax(1) == labels).double().mean()
-    assert f"{accuracy:.2%}" in said.splitlines()[2] and metadata(path)["backbone"] == "lenet5"
+    result = export_best("--format", "int8", "--out", path)
+    _, float_row, int8_row, note, _ = result.out.splitlines()
+    assert float_row.split()[0] == "float32" and note.startswith("500 test images")
+    accuracy = (answers(path, images).argmax(1) == sample[1]).double().mean()
+    assert int8_row.split()[:2] == ["int8", f"{accuracy:.2%}"]
+    assert path.stat().st_size < 0.4 * (finished_run / "model.onnx").stat().st_size
 
 
-def test_int8_that_loses_too_much_is_not_written(export, capsys, tmp_path, monkeypatch):
-    def too_narrow(whole, path, batches, method):
-        quantize(whole, path, (batch / 100 for batch in batches), method)
+def test_int8_that_loses_too_much_is_not_written(export_best, tmp_path, monkeypatch):
+    def quantize_with_narrow_ranges(float_path, path, batches, method):
+        quantize(float_path, path, (batch / 100 for batch in batches), method)
 
-    monkeypatch.setattr(ship, "quantize", too_narrow)
+    monkeypatch.setattr(checked_export, "quantize", quantize_with_narrow_ranges)
     path = tmp_path / "small.onnx"
     path.write_text("the file before")
     words = ["--format", "int8", "--out", path, "--overwrite"]
-    assert "more than --max_drop 0.01 allows" in refused(capsys, export, *words)
+    assert_refused(export_best(*words), "more than --max_drop 0.01 allows")
     assert path.read_text() == "the file before" and [p.name for p in tmp_path.iterdir()] == ["small.onnx"]
-    export(*words, "--max_drop", 1)
+    assert export_best(*words, "--max_drop", 1).status == 0
     assert path.stat().st_size > 10_000
 
 
-def test_safetensors_are_a_network(run, export, tmp_path):
+def test_safetensors(finished_run, export_best, tmp_path):
     path = tmp_path / "net.safetensors"
-    assert "differ from torch's by at most 0.0e+00" in export("--format", "safetensors", "--out", path)
-    (facts, weights), (same, others) = read_backbone(path), read_backbone(run / "backbone.safetensors")
-    assert facts == same and facts["classes"][9] == "Ankle boot"
-    assert all(torch.equal(weights[k], v) for k, v in others.items()) and len(weights) == len(others)
-
-    _, images, _ = test_data()
-    torch.save(images[:5], tmp_path / "images.pt")
-    code = (  # in a process of its own, to see what it imports
-        "import sys, torch, cnn_zoo; model = cnn_zoo.load_backbone(sys.argv[1]); images = torch.load(sys.argv[2]);"
-        "assert 'lightning' not in sys.modules and 'torchvision' not in sys.modules;"
-        "assert not model.training; print(model(images).argmax(1).tolist())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, path, tmp_path / "images.pt"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    model = load_backbone(run / "checkpoints" / "best.ckpt")
-    assert json.loads(done.stdout) == model(images[:5]).argmax(1).tolist()
-    assert all(p.requires_grad for p in model.parameters())  # it can be trained on
+    result = export_best("--format", "safetensors", "--out", path)
+    assert "differ from torch's by at most 0.0e+00" in result.out
+    description, weights = read_backbone(path)
+    other_description, other_weights = read_backbone(finished_run / "backbone.safetensors")
+    assert description == other_description and weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
 
 
-def test_torch_export_needs_torch_alone(run, export, tmp_path):
+def test_torchexport(export_best, images, logits, tmp_path):
     path = tmp_path / "net.pt2"
-    export("--format", "torchexport", "--out", path)
-    facts = {"facts.json": ""}
-    program = torch.export.load(path, extra_files=facts)
-    _, images, _ = test_data()
-    expected = load_backbone(run / "backbone.safetensors")(images)
-    for count in (1, 7):
-        torch.testing.assert_close(program.module()(images[:count]), expected[:count], atol=1e-4, rtol=0)
-    assert json.loads(facts["facts.json"])["backbone"] == "lenet5"
+    assert export_best("--format", "torchexport", "--out", path).status == 0
+    extra_files = {"facts.json": ""}
+    program = torch.export.load(path, extra_files=extra_files)
+    torch.testing.assert_close(program.module()(images), logits, atol=1e-4, rtol=0)
+    assert json.loads(extra_files["facts.json"])["config"]["model"]["backbone"] == "lenet5"
+
+
+def test_a_key_of_the_configuration_can_be_given_another_value(export_best, tmp_path):
+    words = ("--format", "safetensors", "--out", tmp_path / "net.safetensors")
+    assert "On 500 test images" in export_best(*words, "--data.batch_size", 7).out
 
 
 MISTAKES = [
     ("--format tflite", "invalid choice: 'tflite'"),
     ("--formt onnx", "no key 'formt'"),
-    ("--out net.txt", "a file of the format onnx ends in .onnx"),
-    ("--format safetensors --image_input", "--image_input is for onnx and int8"),
-    ("--max_drop 2", "must be a part of 1"),
+    ("--out net.txt", "a file of the format onnx must end in .onnx"),
+    ("--format int8 --out net.pt2", "a file of the format int8 must end in .onnx"),
+    ("--format safetensors --image_input", "--image_input is for the formats onnx and int8, not for safetensors"),
+    ("--max_drop 2", "must be a number from 0 to 1"),
     ("--opset x", "must be a whole number from 1, not 'x'"),
-    ("--opset 99", "cannot be exported to ONNX opset 99"),
     ("--config nowhere.yaml", "There is no nowhere.yaml"),
     ("--ckpt nowhere.ckpt", "There is no checkpoint nowhere.ckpt"),
-    ("--model.backbone simple_cnn --model.backbone_args null", "The checkpoint holds lenet5"),
+    ("--model.backbone simple_cnn --model.backbone_args null", "The checkpoint contains lenet5"),
     ("--format int8 --data.sample false --data.root /dev/null/data", "is not in /dev/null/data"),
 ]
 
 
-@pytest.mark.parametrize(("words", "says"), MISTAKES, ids=[words for words, _ in MISTAKES])
-def test_a_mistake_gets_one_sentence(words, says, export, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_a_mistake_gets_one_sentence(words, message, export_best, tmp_path, monkeypatch):
     monkeypatch.setattr("cnn_zoo.data.FashionMNIST.sources", ("http://127.0.0.1:9",))
     out = [] if "--out" in words else ["--out", tmp_path / f"net.{'safetensors' if 'safetensors' in words else 'onnx'}"]
-    assert says in refused(capsys, export, *out, *words.split())
+    assert_refused(export_best(*out, *words.split()), message)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_from_elsewhere(run, export, capsys, tmp_path):
+def test_a_file_that_exists_is_not_replaced(export_best, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_text("the file before")
+    assert_refused(export_best("--out", path), "net.onnx already exists; add --overwrite to replace it.")
+    assert path.read_text() == "the file before"
+
+
+def test_a_checkpoint_that_is_not_in_a_run_folder_needs_a_configuration(invoke, tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "best.ckpt")
+    result = invoke(export.main, "--ckpt", tmp_path / "best.ckpt")
+    assert_refused(result, "config.yaml; give the run's config.yaml with --config")
+
+
+def test_nothing_in_a_checkpoint_is_run(finished_run, invoke, tmp_path):
     torch.save({"state_dict": subprocess.Popen}, tmp_path / "code.ckpt")
-    assert "There is no" in refused(capsys, export, "--ckpt", tmp_path / "code.ckpt")  # no config.yaml beside it
-    words = ["--ckpt", tmp_path / "code.ckpt", "--config", run / "config.yaml"]
-    assert "nothing of it was run" in refused(capsys, export, *words)
+    words = ["--ckpt", tmp_path / "code.ckpt", "--config", finished_run / "config.yaml"]
+    assert_refused(invoke(export.main, *words), "nothing in it was run")
 
 
-@pytest.mark.parametrize("form", ["onnx", "int8", "safetensors", "torchexport"])
-def test_a_full_disk_leaves_the_old_file(form, export, capsys, tmp_path):
-    path = tmp_path / ("net" + {"safetensors": ".safetensors", "torchexport": ".pt2"}.get(form, ".onnx"))
+FILES = {"onnx": "net.onnx", "int8": "net.onnx", "safetensors": "net.safetensors", "torchexport": "net.pt2"}
+
+
+@pytest.mark.parametrize("file_format", FILES)
+def test_a_full_disk_leaves_the_old_file(file_format, export_best, tmp_path):
+    path = tmp_path / FILES[file_format]
     path.write_text("the file before")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file can become larger: all of these are
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # all four files are larger
     try:
-        said = refused(capsys, export, "--format", form, "--out", path, "--overwrite")
+        result = export_best("--format", file_format, "--out", path, "--overwrite")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert f"{path} cannot be written (File too large); what was there is kept." in said
+    assert_refused(result, f"{path} cannot be written (File too large); the file that was there is unchanged.")
     assert path.read_text() == "the file before" and [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-class Odd(nn.Module):
-    """ONNX has no eigenvalues, and a branch on the values of an image cannot be traced."""
-
-    def __init__(self, branches: bool) -> None:
-        super().__init__()
-        self.branches = branches
-
-    def forward(self, images):
-        if self.branches:
-            return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
-        return torch.linalg.eigvals(images.mean(1)).real
-
-
-@pytest.mark.parametrize("branches", [False, True])
-def test_what_cannot_be_exported_is_named(branches, tmp_path):
-    images = torch.rand(2, 3, 8, 8)
-    operator = "" if branches else "aten.linalg_eig"
-    with pytest.raises(UserError, match=f"^Odd cannot be exported to ONNX opset 18: .*{operator}"):
-        export_onnx(Odd(branches), tmp_path / "odd.onnx", images)
-    if branches:
-        with pytest.raises(UserError, match=r"^Odd cannot be exported by torch.export: [^\n]+$"):
-            export_torch(Odd(branches), tmp_path / "odd.pt2", images, {})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_int8_needs_images(tmp_path):
-    export_onnx(nn.Conv2d(1, 2, 3), tmp_path / "net.onnx", torch.rand(2, 1, 8, 8))
-    with pytest.raises(UserError, match="int8 needs training images"):
-        quantize(tmp_path / "net.onnx", tmp_path / "small.onnx", [])
-    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]

@@ -1,37 +1,45 @@
 """The latency benchmark. No test looks at a time."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import assert_refused, run_python
 
-from cnn_zoo import command as commands
 from cnn_zoo import create_model
-from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.benchmark.latency import CONTENDERS, main
-from cnn_zoo.export import export_onnx, quantize
-from cnn_zoo.analysis.timing import interleave, median_ratio
+from cnn_zoo.formats.backbone_file import save_backbone
+from cnn_zoo.formats.description import NetworkDescription
+from cnn_zoo.formats.int8 import quantize
+from cnn_zoo.formats.onnx import export_onnx
 
 SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
-        commands.run(main)
+def no_compiler(monkeypatch):
+    """Let torch.compile fail as it does without a C++ compiler."""
 
-    return call
+    def broken(*_, **__):
+        raise RuntimeError("no C++ compiler was found\nlong story")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
 
 
-def test_latency_as_its_user_runs_it(tmp_path):
-    words = ["lab_cnn", "--batch_size", "2", "--rounds", "2", "--threads", "1", "--json", tmp_path / "latency.json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "cnn_zoo.benchmark", *words], cwd=ROOT, capture_output=True, text=True, timeout=240
-    )
+@pytest.fixture
+def network_files(tmp_path):
+    """A network as safetensors, ONNX and int8 ONNX."""
+    model, images = create_model("lenet5", **SIZES).eval(), torch.rand(4, 1, 28, 28)
+    weights, float_file, int8_file = (tmp_path / name for name in ("net.safetensors", "net.onnx", "small.onnx"))
+    save_backbone(model, weights, NetworkDescription("lenet5", **SIZES))
+    export_onnx(model, float_file, images)
+    quantize(float_file, int8_file, [images])
+    return weights, float_file, int8_file
+
+
+def test_as_its_user_runs_it(tmp_path):
+    words = ["lab_cnn", "--batch_size", 2, "--rounds", 2, "--threads", 1, "--json", tmp_path / "latency.json"]
+    done = run_python("cnn_zoo.benchmark", *words)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "latency.json").read_text())
     assert found["device"]["threads"] == 1 and found["device"]["rounds"] == 2
@@ -40,44 +48,40 @@ def test_latency_as_its_user_runs_it(tmp_path):
     for row in found["rows"]:
         assert row["runs_as"] in done.stdout
         assert row["images_per_second"] == pytest.approx(2 / row["milliseconds"] * 1e3)
-    assert found["rows"][0]["times_eager"] == 1.0 and "int8 is calibrated on random images" in done.stdout
-
-    done = subprocess.run([sys.executable, "-m", "cnn_zoo.benchmark"], cwd=ROOT, capture_output=True, text=True)
-    assert "--config experiments/quickstart.yaml" in done.stdout and "resnet18 mobilenet_v2" in done.stdout
+    assert found["rows"][0]["times_eager"] == 1.0
+    assert "int8 is calibrated on random images" in done.stdout
 
 
-def test_latency_of_files_without_a_compiler(benchmark, tmp_path, monkeypatch, capsys):
-    def broken(*_, **__):
-        raise RuntimeError("no C++ compiler was found\nlong story")
-
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
-    model, images = create_model("lenet5", **SIZES).eval(), torch.rand(4, 1, 28, 28)
-    weights, whole, small = (tmp_path / n for n in ("net.safetensors", "net.onnx", "small.onnx"))
-    save_backbone(model, weights, {"backbone": "lenet5", **SIZES})
-    export_onnx(model, whole, images)
-    quantize(whole, small, [images])
+def test_files(invoke, no_compiler, network_files, tmp_path):
+    weights, float_file, int8_file = network_files
     out = tmp_path / "latency.json"
-    benchmark(weights, whole, "--rounds", 1, small, "--batch_size", "1,3", "--json", out)
+    result = invoke(main, weights, float_file, "--rounds", 1, int8_file, "--batch_size", "1,3", "--json", out)
     rows = [(row["network"], row["batch_size"], row["runs_as"]) for row in json.loads(out.read_text())["rows"]]
     left = [name for name in CONTENDERS if name != "compiled"]
     assert rows == [
         *((str(weights), n, name) for n in (1, 3) for name in left),
-        *((str(whole), n, "onnxruntime") for n in (1, 3)),
-        *((str(small), n, "onnxruntime int8") for n in (1, 3)),
+        *((str(float_file), n, "onnxruntime") for n in (1, 3)),
+        *((str(int8_file), n, "onnxruntime int8") for n in (1, 3)),
     ]
-    assert "torch.compile does not work here: no C++ compiler was found" in capsys.readouterr().out
+    assert "torch.compile does not work here: no C++ compiler was found" in result.out
 
 
-def test_contenders_take_turns():
-    visits = []
-    times = interleave({name: lambda n=name: visits.append(n) for name in "abc"}, rounds=4, visit=0)
-    assert visits == list("aabbcc") * 5  # the first look and four rounds: one call warms up, one is timed
-    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 4, "b": 4, "c": 4}
-    assert median_ratio([2.0, 9.0, 4.0], [1.0, 1.0, 2.0]) == 2
+def test_without_names_it_prints_its_help(invoke):
+    result = invoke(main)
+    assert result.status == 0
+    assert "resnet18 mobilenet_v2" in result.out
+
+
+def test_an_existing_file_is_replaced_if_asked(invoke, no_compiler, network_files, tmp_path):
+    out = tmp_path / "latency.json"
+    out.write_text("text")
+    result = invoke(main, network_files[1], "--rounds", 1, "--batch_size", 1, "--json", out, "--overwrite")
+    assert result.status == 0
+    assert len(json.loads(out.read_text())["rows"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ("resnet19", "did you mean resnet9 or resnet18"),
         ("lenet5 --batch_size 1,0", "must be a whole number from 1, not '0'"),
@@ -87,19 +91,14 @@ def test_contenders_take_turns():
         ("nowhere.safetensors", "There is no file nowhere.safetensors"),
         ("{tmp}/text.onnx", "is not an ONNX file that onnxruntime can run"),
         ("{tmp}/text.ckpt", "is not a checkpoint of this package"),
-        ("lenet5 --json {tmp}/text.onnx", "exists and is kept; --overwrite replaces it"),
-        ("{tmp}/fixed.onnx", "which is not 1 images of a size that is known"),
+        ("lenet5 --json {tmp}/text.onnx", "already exists; add --overwrite to replace it"),
+        ("{tmp}/fixed.onnx", "which is not 1 images of a known size"),
     ],
 )
-def test_a_mistake_gets_one_sentence(words, says, benchmark, capsys, tmp_path):
+def test_refusals(words, message, invoke, tmp_path):
     for name in ("text.onnx", "text.ckpt"):
         (tmp_path / name).write_text("text")
     if "fixed" in words:
         torch.onnx.export(torch.nn.ReLU(), (torch.rand(2, 1, 4, 4),), tmp_path / "fixed.onnx", verbose=False)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as exit:
-        benchmark(*words.format(tmp=tmp_path).split())
-    err = capsys.readouterr().err
-    assert exit.value.code == 2 and says in err and "Traceback" not in err
-    assert [line for line in err.splitlines() if line.startswith("error: ")] == [err.splitlines()[-1]]
+    assert_refused(invoke(main, *words.format(tmp=tmp_path).split()), message)
     assert (tmp_path / "text.onnx").read_text() == "text"

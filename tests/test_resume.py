@@ -8,12 +8,10 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
-from torchvision.transforms import v2
 
 from cnn_zoo import fit
 from cnn_zoo.callbacks.resume import moved, rewind
 from cnn_zoo.formats.checkpoints import last_checkpoint
-from cnn_zoo.data.batches import Batches
 
 FEW = ["--trainer.limit_train_batches", 5, "--trainer.limit_val_batches", 2, "--trainer.limit_test_batches", 2]
 FEW += ["--export", "null", "--model.scheduler", "null"]
@@ -26,22 +24,6 @@ def test_three_signals_three_recipes():
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("3 of 3 ended as the training that was never stopped.\n")
     assert all(f"SIG{name} " in done.stdout for name in ("TERM", "INT", "KILL"))
-
-
-@pytest.mark.parametrize("workers", [None, 0, 2])
-def test_the_rest_of_an_epoch_without_its_beginning(workers):
-    images = torch.randint(256, (40, 8, 8, 3), dtype=torch.uint8)
-    transforms = {} if workers is None else {"transforms": [v2.RandomCrop(8, padding=2)], "num_workers": workers}
-    arguments = {"batch_size": 8, "shuffle": True, "seed": 3, "epoch": lambda: 5} | transforms
-    state = torch.get_rng_state()
-    batches = [Batches(images, torch.arange(40), **arguments, done=lambda done=done: done) for done in (0, 3)]
-    whole, rest = map(list, batches)
-    for loader in batches:
-        loader.close()
-    assert torch.equal(torch.get_rng_state(), state)  # dropout's draws do not depend on when batches are asked for
-    assert len(whole) == 5 and len(rest) == 2
-    for (images, labels, draw), (images_again, labels_again, draw_again) in zip(whole[3:], rest, strict=True):
-        assert torch.equal(images, images_again) and torch.equal(labels, labels_again) and draw == draw_again
 
 
 def test_last_is_the_newest_run_and_none_is_a_new_one(quick_fit, capsys):

@@ -1,7 +1,5 @@
 """Losses, schedules, scores."""
 
-from random import Random
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +10,6 @@ from cnn_zoo.data import CIFAR10, Augment, normalize
 from cnn_zoo.data.batches import Batches
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
-from cnn_zoo.data.mixing import mix, other
 from cnn_zoo.tasks.schedules import make_schedule
 from cnn_zoo.tasks.scores import Scores
 
@@ -86,19 +83,6 @@ def test_scores_count_every_image():
 def test_refusals(arguments, says):
     with pytest.raises(UserError, match=says):
         Classification("mlp", **SIZES, **arguments)
-
-
-@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
-def test_a_mixed_image_is_its_two_images_by_their_shares(mixup, cutmix):
-    images = torch.rand(8, 3, 16, 16)
-    for seed in range(20):
-        mixed, share = mix(images, mixup, cutmix, Random(seed))
-        blended = share * images + (1 - share) * other(images)
-        if not torch.allclose(mixed, blended):  # a rectangle of the second image, whose area is its share
-            from_second = (mixed != images).all(1)
-            assert torch.equal(mixed, torch.where(from_second[:, None], other(images), images))
-            assert from_second.float().mean((1, 2)).tolist() == pytest.approx([1 - share] * 8)
-        assert 0 <= share <= 1
 
 
 def test_a_mixed_loss_is_weighed_by_the_shares(monkeypatch):

@@ -1,4 +1,4 @@
-"""The same weights give torchvision's outputs; weights from elsewhere fit or are named."""
+"""Networks and weights of torchvision, and weights from our own files."""
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ from cnn_zoo.errors import UserError
 
 AT_224 = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
 AT_32 = {"num_classes": 10, "in_channels": 3, "image_size": 32}
-TWINS = [  # ours, arguments, torchvision's: one of each family and of each kind of block
+RESNET18 = "ResNet18_Weights.IMAGENET1K_V1"
+TWINS = [  # one of each family and of each kind of block: our name, its arguments, torchvision's name
     ("alexnet", {}, "alexnet"),
     ("vgg11", {"batch_norm": False}, "vgg11"),
     ("vgg13", {}, "vgg13_bn"),
@@ -25,16 +26,17 @@ TWINS = [  # ours, arguments, torchvision's: one of each family and of each kind
     ("shufflenet_v2", {"width": 0.5}, "shufflenet_v2_x0_5"),
     ("shufflenet_v2", {}, "shufflenet_v2_x1_0"),
     ("efficientnet_b0", {}, "efficientnet_b0"),
-    ("efficientnet_b5", {}, "efficientnet_b5"),  # from b5 on batch norm has another epsilon
+    ("efficientnet_b5", {}, "efficientnet_b5"),  # from B5 on batch norm has another epsilon
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments", "twin"), TWINS, ids=[twin for *_, twin in TWINS])
+@pytest.mark.parametrize(("name", "arguments", "twin"), TWINS, ids=[twin for _, _, twin in TWINS])
 def test_the_same_weights_give_torchvisions_outputs(name, arguments, twin):
     torch.manual_seed(0)
-    theirs = models.get_model(twin, weights=None, **({"init_weights": False} if twin == "googlenet" else {})).eval()
+    options = {"init_weights": False} if twin == "googlenet" else {}  # its initialisation takes long
+    theirs = models.get_model(twin, weights=None, **options).eval()
     for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):  # statistics of its own, or a wrong order would not be seen
+        if isinstance(module, nn.BatchNorm2d):  # with the initial statistics a wrong order would not be seen
             for tensor in (module.running_mean, module.running_var, module.weight.data, module.bias.data):
                 tensor.uniform_(0.5, 1.5)
     ours = create_model(name, **AT_224, **arguments).eval()
@@ -45,38 +47,67 @@ def test_the_same_weights_give_torchvisions_outputs(name, arguments, twin):
 
 
 @pytest.fixture
-def fake_download(monkeypatch):
-    """torchvision's weights enums give random weights of their network instead of a download."""
-    monkeypatch.setattr(
-        models.ResNet18_Weights, "get_state_dict", lambda self, *_, **__: models.resnet18(weights=None).state_dict()
-    )
+def torchvisions_resnet18(monkeypatch):
+    """The network whose weights torchvision's enum gives in this test instead of a download."""
+    model = models.resnet18(weights=None)
+    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", lambda self, *_, **__: model.state_dict())
+    return model
 
 
-def test_weights_by_torchvisions_name(fake_download):
-    name = "ResNet18_Weights.IMAGENET1K_V1"
-    create_model("resnet18", **AT_224, weights=name)
-    with pytest.warns(UserWarning, match=r"shape is another: stem.0.weight, head.2.weight, head.2.bias"):
-        create_model("resnet18", **AT_32, weights=name)
+def test_torchvisions_weights_are_loaded_by_name(torchvisions_resnet18):
+    ours = create_model("resnet18", **AT_224, weights=RESNET18).state_dict()
+    theirs = torchvisions_resnet18.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True))
+
+
+def test_torchvisions_weights_that_do_not_fit_stem_and_head_are_listed(torchvisions_resnet18):
+    with pytest.warns(UserWarning, match=r"the shape differs: stem.0.weight, head.2.weight, head.2.bias\.$"):
+        create_model("resnet18", **AT_32, weights=RESNET18)
+
+
+def test_torchvisions_weights_of_another_network_are_refused(torchvisions_resnet18):
     with pytest.raises(UserError, match="are of resnet18, whose layers are not those of VGG"):
-        create_model("vgg11", **AT_224, weights=name)
-    with pytest.raises(UserError, match="no weights of torchvision"):
-        create_model("resnet18", **AT_224, weights="ResNet18_Weights.IMAGENET")
+        create_model("vgg11", **AT_224, weights=RESNET18)
 
 
-def test_weights_from_a_file(tmp_path):
-    model, path = create_model("resnet20", **AT_32), str(tmp_path / "weights.safetensors")
-    save_file({f"module._orig_mod.backbone.{k}": v for k, v in model.state_dict().items()}, path)
-    loaded = create_model("resnet20", **AT_32, weights=path)
-    assert all(
-        torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True)
-    )
-    with pytest.warns(UserWarning, match=r"head.2.weight, head.2.bias\.$"):
-        create_model("resnet20", **AT_32 | {"num_classes": 7}, weights=path)
+def test_unknown_weights_are_refused():
+    with pytest.raises(UserError, match="no weights of torchvision named 'ResNet18_Weights.IMAGENET'"):
+        create_model("resnet18", **AT_32, weights="ResNet18_Weights.IMAGENET")
+
+
+@pytest.fixture
+def resnet20():
+    return create_model("resnet20", **AT_32)
+
+
+@pytest.fixture
+def resnet20_file(resnet20, tmp_path):
+    """A safetensors file whose names have the prefixes of DDP, torch.compile and our task."""
+    path = tmp_path / "weights.safetensors"
+    save_file({f"module._orig_mod.backbone.{key}": tensor for key, tensor in resnet20.state_dict().items()}, path)
+    return str(path)
+
+
+def test_weights_are_loaded_from_a_file(resnet20, resnet20_file):
+    loaded = create_model("resnet20", **AT_32, weights=resnet20_file).state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in resnet20.state_dict().items())
+
+
+def test_a_head_that_does_not_fit_keeps_its_initial_values(resnet20_file):
+    with pytest.warns(UserWarning, match=r"the shape differs: head.2.weight, head.2.bias\.$"):
+        create_model("resnet20", **AT_32 | {"num_classes": 7}, weights=resnet20_file)
+
+
+def test_a_file_of_another_network_is_refused(resnet20_file):
     with pytest.raises(UserError, match=r"of another network: stages.0.3"):
-        create_model("resnet32", **AT_32, weights=path)
-    (tmp_path / "weights.safetensors").write_bytes(b"no such thing")
+        create_model("resnet32", **AT_32, weights=resnet20_file)
+
+
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"no such thing")
     with pytest.raises(UserError, match="is not a safetensors file"):
-        create_model("resnet20", **AT_32, weights=path)
+        create_model("resnet20", **AT_32, weights=str(path))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet", "vit_b_32"])
@@ -87,9 +118,13 @@ def test_torchvisions_networks_by_name(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "says"),
-    [("torchvision/resnet19", {}, "no classification network"), ("torchvision/resnet18", {"widht": 2}, "widht")],
+    ("name", "arguments", "message"),
+    [
+        ("torchvision/resnet19", {}, "no classification network 'resnet19'"),
+        ("torchvision/resnet18", {"widht": 2}, "torchvision/resnet18 cannot be built with .*widht"),
+        ("torchvision/resnet18", {"weights": "ResNet18_Weights.IMAGENET"}, "no weights of torchvision"),
+    ],
 )
-def test_torchvision_refusals(name, arguments, says):
-    with pytest.raises(UserError, match=says):
+def test_torchvision_refusals(name, arguments, message):
+    with pytest.raises(UserError, match=message):
         create_model(name, **AT_32, **arguments)

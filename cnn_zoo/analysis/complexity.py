@@ -3,6 +3,7 @@
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ def compare_counters(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str
 
 
 def explain_differences(
-    counter: str, ours: dict[str, int], theirs: dict[str, int], names: dict[str, tuple[str, ...]]
+    counter: str, ours: Mapping[str, int], theirs: Mapping[str, int], names: Mapping[str, tuple[str, ...]]
 ) -> list[str]:
     """Return sentences on how a counter's numbers differ from ours.
 

@@ -8,8 +8,6 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-Layer = nn.Conv2d | nn.Linear
-Norm = nn.BatchNorm1d | nn.BatchNorm2d
 NORM_AFTER: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: nn.BatchNorm2d, nn.Linear: nn.BatchNorm1d}
 
 
@@ -20,20 +18,26 @@ def fold(model: nn.Module) -> nn.Module:
     """
     model = copy.deepcopy(model).eval()
     for layer_name, norm_name in foldable(model):
-        layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
-        fused = fuse(layer, norm)
-        layer.weight, layer.bias = fused.weight, fused.bias  # the layer stays: it may have several names in the model
+        fold_norm_into_layer(model.get_submodule(layer_name), model.get_submodule(norm_name))
         model.set_submodule(norm_name, nn.Identity())
     return model
 
 
-def fuse(layer: nn.Module, norm: nn.Module) -> Layer:
-    """Return one layer that computes `layer` and then `norm`."""
-    assert isinstance(layer, Layer) and isinstance(norm, Norm) and norm.running_mean is not None
+def fold_norm_into_layer(layer: nn.Module, norm: nn.Module) -> None:
+    """Change the weight and bias of `layer` so that it computes what it computed with `norm` behind it.
+
+    The layer is changed rather than replaced because a module may have several names in a model.
+    """
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.running_mean is not None
     if not norm.affine:  # fuse_linear_bn_eval cannot take a norm without weight and bias
         norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
         norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
-    return fuse_conv_bn_eval(layer, norm) if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval(layer, norm)
+    if isinstance(layer, nn.Conv2d):
+        fused: nn.Conv2d | nn.Linear = fuse_conv_bn_eval(layer, norm)
+    else:
+        assert isinstance(layer, nn.Linear)
+        fused = fuse_linear_bn_eval(layer, norm)
+    layer.weight, layer.bias = fused.weight, fused.bias
 
 
 def foldable(model: nn.Module) -> list[tuple[str, str]]:
@@ -83,6 +87,7 @@ def neighbours_in_graph(graph: fx.Graph) -> Iterator[tuple[str, str]]:
     uses = Counter([node.target for node in calls] + owners_of_weights)
     for node in calls:
         before = node.args[0] if node.args else None
-        follows = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
-        if follows and uses[before.target] == uses[node.target] == 1:
-            yield before.target, node.target
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        if uses[before.target] == uses[node.target] == 1:
+            yield str(before.target), str(node.target)  # the target of a call_module is the name of the module

@@ -179,12 +179,12 @@ def parameters_against_macs(networks: Sequence[Mapping[str, Any]], title: str) -
     """
     figure = new_figure(12, 9, dpi=72)  # what label_points needs, whatever resolution is saved
     axes = figure.subplots()
-    points = [(row["parameters"], row["macs"]) for row in networks]
-    axes.scatter(*zip(*points, strict=True), s=14, zorder=3)
+    parameters, macs = [row["parameters"] for row in networks], [row["macs"] for row in networks]
+    axes.scatter(parameters, macs, s=14, zorder=3)
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="MACs an image")
     axes.set_title(title, parse_math=False)
     axes.margins(0.12, 0.06)
     axes.grid(alpha=0.3)
     figure.canvas.draw()  # label_points needs the final scales
-    label_points(axes, points, [row["network"] for row in networks])
+    label_points(axes, list(zip(parameters, macs, strict=True)), [row["network"] for row in networks])
     return figure

@@ -76,7 +76,7 @@ class VGG(nn.Module):
 
 
 def vgg11(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
-    """Return VGG-11, with or without batch norm; `dropout` is a probability from 0 to 1."""
+    """Return VGG-11; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
     return VGG(
         depths=(1, 1, 2, 2, 2),
         batch_norm=batch_norm,
@@ -88,7 +88,7 @@ def vgg11(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bo
 
 
 def vgg13(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
-    """Return VGG-13, with or without batch norm; `dropout` is a probability from 0 to 1."""
+    """Return VGG-13; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
     return VGG(
         depths=(2, 2, 2, 2, 2),
         batch_norm=batch_norm,
@@ -100,7 +100,7 @@ def vgg13(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bo
 
 
 def vgg16(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
-    """Return VGG-16, with or without batch norm; `dropout` is a probability from 0 to 1."""
+    """Return VGG-16; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
     return VGG(
         depths=(2, 2, 3, 3, 3),
         batch_norm=batch_norm,
@@ -112,7 +112,7 @@ def vgg16(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bo
 
 
 def vgg19(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
-    """Return VGG-19, with or without batch norm; `dropout` is a probability from 0 to 1."""
+    """Return VGG-19; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
     return VGG(
         depths=(2, 2, 4, 4, 4),
         batch_norm=batch_norm,

@@ -1,0 +1,1 @@
+"""Benchmarks: how fast an experiment trains, and how fast networks answer."""

@@ -1,10 +1,21 @@
-"""How fast: the training of an experiment (`--config`), or a network's answers on this device (names or files)."""
+"""Measure how fast networks answer on this machine, or with `--config` how fast an experiment trains on it.
 
-import sys
+python -m cnn_zoo.benchmark NAME_OR_FILE [NAME_OR_FILE …]     latency, see cnn_zoo/benchmark/latency.py
+python -m cnn_zoo.benchmark --config FILE                     training, see cnn_zoo/benchmark/training.py
+"""
 
 from cnn_zoo.benchmark import latency, training
 from cnn_zoo.command_line.run import run
 
+
+def main(arguments: list[str]) -> None:
+    """Run the training benchmark if the arguments have a `--config`, else the latency benchmark."""
+    has_config = any(word == "--config" or word.startswith("--config=") for word in arguments)
+    if has_config:
+        training.main(arguments)
+    else:
+        latency.main(arguments)
+
+
 if __name__ == "__main__":
-    trains = any(word.partition("=")[0] == "--config" for word in sys.argv[1:])
-    run(training.main if trains else latency.main)
+    run(main)

@@ -1,27 +1,29 @@
-"""Reference training loops without a trainer: what `cnn_zoo.benchmark` compares `fit` with.
+"""Training loops without a trainer, with which `cnn_zoo.benchmark` compares `fit`.
 
-Each calls `step_done(images)` after every step, for ever. `usual` is the loop of most tutorials; `memory` is the least
-that this package's data path needs; `compute` repeats one batch; `data` makes batches and trains nothing.
+Each of them trains without end and calls `step_done` with the number of images after every step.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import count, repeat
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from cnn_zoo.data.augmentation import Augment
+from cnn_zoo.data.augmentation import Augment, TrainingBatch
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.tasks import Classification
 
 StepDone = Callable[[int], None]
 
+SCHEDULE_STEPS = 10**6  # the length of the learning-rate schedule: longer than any benchmark
+
 
 class PILImages(Dataset):
-    """As torchvision's sets: an array in memory, a PIL image an item, then the transforms."""
+    """A data set as torchvision has them: an array in memory, a PIL image for each item, then the transforms."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: Callable) -> None:
         self.images, self.labels, self.transform = images.squeeze(-1).numpy(), labels.tolist(), transform
@@ -33,26 +35,17 @@ class PILImages(Dataset):
         return self.transform(Image.fromarray(self.images[i])), self.labels[i]
 
 
-def usual(task: Classification, data: ImageData, step_done: StepDone) -> None:
-    """PIL transforms, two workers, NCHW, a loss and an accuracy read at each step."""
-    strength = data.augment or Augment()
-    transforms = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(data.mean, data.std)]
-    if strength.rotate or strength.translate:
-        transforms.insert(0, v2.RandomAffine(strength.rotate, (strength.translate,) * 2))
-    if strength.flip:
-        transforms.insert(0, v2.RandomHorizontalFlip(0.5 if strength.flip == "alternate" else strength.flip))
-    if strength.crop:
-        mode = {"zero": "constant", "reflect": "reflect"}[strength.padding]
-        transforms.insert(0, v2.RandomCrop(data.image_size, padding=strength.crop, padding_mode=mode))
-    images = PILImages(*data.sets["train"], v2.Compose(transforms))
+def torchvision_loop(task: Classification, data: ImageData, step_done: StepDone) -> None:
+    """Train as most tutorials do: PIL transforms, two workers, NCHW, loss and accuracy read at each step."""
+    images = PILImages(*data.sets["train"], torchvision_transforms(data))
     loader = DataLoader(images, data.batch_size, shuffle=True, num_workers=2, drop_last=True)
     model = task.backbone.to(memory_format=torch.contiguous_format).train()
-    optimizer, schedule = task.optimizer_and_schedule(10**6)
+    optimizer, schedule = task.optimizer_and_schedule(SCHEDULE_STEPS)
     loss_sum = correct = 0.0
     while True:
         for x, y in loader:
             logits = model(x)
-            loss = F.cross_entropy(logits, y, label_smoothing=task.hparams.label_smoothing)
+            loss = F.cross_entropy(logits, y, label_smoothing=task.hparams["label_smoothing"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -63,41 +56,59 @@ def usual(task: Classification, data: ImageData, step_done: StepDone) -> None:
             step_done(len(y))
 
 
-def memory(task: Classification, data: ImageData, step_done: StepDone) -> None:
-    """Batches indexed and augmented whole; nothing is read before the end."""
-    train(task, batches(data), step_done)
+def torchvision_transforms(data: ImageData) -> v2.Compose:
+    """Return the data's crop, flip, rotation and shift as transforms of PIL images, with normalisation."""
+    strengths = data.augment or Augment()
+    transforms: list[nn.Module] = []
+    if strengths.crop:
+        mode = {"zero": "constant", "reflect": "reflect"}[strengths.padding]
+        transforms.append(v2.RandomCrop(data.image_size, padding=strengths.crop, padding_mode=mode))
+    if strengths.flip:
+        transforms.append(v2.RandomHorizontalFlip(0.5 if strengths.flip == "alternate" else strengths.flip))
+    if strengths.rotate or strengths.translate:
+        transforms.append(v2.RandomAffine(strengths.rotate, (strengths.translate, strengths.translate)))
+    transforms += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(data.mean, data.std)]
+    return v2.Compose(transforms)
 
 
-def compute(task: Classification, data: ImageData, step_done: StepDone) -> None:
-    batch = next(batches(data))
-
-    def again() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield batch
-
-    train(task, again(), step_done)
+def resident_loop(task: Classification, data: ImageData, step_done: StepDone) -> None:
+    """Train on this package's batches, indexed and augmented whole in memory. Read no number from the device."""
+    train(task, augmented_batches(data), step_done)
 
 
-def data(task: Classification, data: ImageData, step_done: StepDone) -> None:
-    for _, labels in batches(data):
-        step_done(len(labels))
+def fixed_batch_loop(task: Classification, data: ImageData, step_done: StepDone) -> None:
+    """Train on one batch over and over: the network alone."""
+    train(task, repeat(next(augmented_batches(data))), step_done)
 
 
-def batches(data: ImageData) -> Iterator[tuple[Tensor, Tensor]]:
-    loader, strength = data.train_dataloader(), data.augment or Augment()
-    while True:
-        for images, labels, draw in loader:
-            yield strength(images, data.mean, data.std, draw), labels
+def loader_only(task: Classification, data: ImageData, step_done: StepDone) -> None:
+    """Make this package's batches and train nothing."""
+    for batch in augmented_batches(data):
+        step_done(len(batch.labels))
 
 
-def train(task: Classification, batches: Iterator[tuple[Tensor, Tensor]], step_done: StepDone) -> None:
-    optimizer, schedule = task.optimizer_and_schedule(10**6)
+def augmented_batches(data: ImageData) -> Iterator[TrainingBatch]:
+    """Yield the batches of one epoch after another."""
+    loader = data.train_dataloader()
+    step = 0
+    for epoch in count():
+        loader.sampler.set_epoch(epoch)
+        for raw in loader:
+            yield data.augmentation(raw, epoch, step)
+            step += 1
+
+
+def train(task: Classification, batches: Iterator[TrainingBatch], step_done: StepDone) -> None:
+    optimizer, schedule = task.optimizer_and_schedule(SCHEDULE_STEPS)
     model = task.backbone.train()
-    for images, labels in batches:
-        loss = task.loss(model(images), labels)
+    for batch in batches:
+        loss = task.loss(model(batch.images), *batch[1:])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if schedule:
             schedule.step()
-        step_done(len(labels))
+        step_done(len(batch.labels))
+
+
+LOOPS = {loop.__name__: loop for loop in (torchvision_loop, resident_loop, fixed_batch_loop, loader_only)}

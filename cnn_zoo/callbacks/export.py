@@ -34,7 +34,7 @@ class Export(RunFolderCallback):
             self._images = batch[0]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self._images is None:
             return
         folder, data = self.folder, trainer.datamodule
         save_backbone(pl_module.backbone, folder.weights, NetworkDescription.of_task(pl_module, data))

@@ -204,7 +204,8 @@ def refuse_growing_images(task: Classification, data: ImageData, epochs: int) ->
     """Raise UserError unless the backbone accepts every size that progressive resizing will produce."""
     if epochs < 0:
         raise UserError("data.progressive grows with the epochs; set --trainer.max_epochs.")
-    sides = {progressive_side(data.progressive, data.image_size, epoch, epochs) for epoch in range(epochs)}
+    first, last = data.progressive or data.image_size, data.image_size
+    sides = {progressive_side(first, last, epoch, epochs) for epoch in range(epochs)}
     task.backbone.eval()
     for side in sorted(sides):
         try:

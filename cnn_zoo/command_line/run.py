@@ -36,9 +36,11 @@ def positive_int(word: str) -> int:
 
 def user_error_behind(error: BaseException | None) -> UserError | None:
     """Return the UserError that led to `error`: jsonargparse wraps what a class raises."""
-    while error and not isinstance(error, UserError):
+    while error:
+        if isinstance(error, UserError):
+            return error
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> None:

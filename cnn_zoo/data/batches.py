@@ -1,19 +1,17 @@
 """Batches of a data set: taken whole from memory, or made image by image in worker processes."""
 
 import math
-import signal
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.data.workers import report_worker_errors as report_worker_errors  # fit.py still imports it from here
+from cnn_zoo.data.workers import survive_first_signal
 
-GRACE_SECONDS = 10  # the time that a worker process goes on working after the first SIGTERM
 LARGEST_SEED = 0x7FFF_FFFF_FFFF_FFFF
 
 
@@ -97,7 +95,7 @@ class Batches:
     """A data loader that yields the RawBatches of one rank.
 
     A data set on a GPU yields its batches there. One in pinned memory yields pinned batches, which are copied to a GPU
-    while the host goes on.
+    while the host continues.
 
     Lightning tells `sampler` the epoch. It saves `state_dict` in checkpoints and gives it to `load_state_dict` to
     resume in the middle of an epoch, as it does with torchdata's StatefulDataLoader.
@@ -176,8 +174,10 @@ class Batches:
         seed = self.sampler.seed_of(epoch, batch)
         if self.workers is not None:
             items = [self.workers.dataset[i, seed + i] for i in indices.tolist()]
-            return RawBatch(*self.workers.collate_fn(items), seed)
-        return RawBatch(*self.fetch(indices), seed)
+            images, labels, indices = self.workers.collate_fn(items)
+        else:
+            images, labels, indices = self.fetch(indices)
+        return RawBatch(images, labels, indices, seed)
 
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the images, labels and numbers of a batch from memory."""
@@ -190,7 +190,8 @@ class Batches:
     def close(self) -> None:
         """End the worker processes now. Left to the garbage collection, each would take torch some seconds."""
         if self.workers is not None and self.workers._iterator is not None:
-            self.workers._iterator._shutdown_workers()  # private: torch has no public way to end persistent workers
+            # torch has no public way to end persistent workers
+            self.workers._iterator._shutdown_workers()  # type: ignore[attr-defined]  # private, so without a type
             self.workers._iterator = None
 
 
@@ -200,7 +201,7 @@ class ImageByImage(Dataset):
     Each image has its own seed, so the number of workers changes nothing. An item is (image (H, W, C), label, number).
     """
 
-    def __init__(self, images: Sequence[Tensor], labels: Tensor, transforms: Sequence[nn.Module]) -> None:
+    def __init__(self, images: Tensor | Sequence[Tensor], labels: Tensor, transforms: Sequence[nn.Module]) -> None:
         self.images, self.labels, self.transform = images, labels, nn.Sequential(*transforms)
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
@@ -209,40 +210,3 @@ class ImageByImage(Dataset):
             torch.manual_seed(seed)  # v2 transforms draw from torch's global generator
             image = self.transform(self.images[i].permute(2, 0, 1))  # transforms expect (C, H, W)
         return image.permute(1, 2, 0), self.labels[i], i
-
-
-def survive_first_signal(worker: int) -> None:
-    """Let a worker process survive SIGINT and the first SIGTERM, so that training can finish its step and save.
-
-    Terminals and clusters signal all processes at once. After SIGTERM the worker ends GRACE_SECONDS later, in case the
-    signal came from the training process, which waits for its workers to end.
-    """
-
-    def end_later(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.alarm(GRACE_SECONDS)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end_later)
-
-
-@contextmanager
-def report_worker_errors() -> Iterator[None]:
-    """Raise UserError, without a worker's traceback, where a worker process met a UserError or was killed.
-
-    torch raises such errors wherever the main process is at that moment. Only their text tells them apart.
-    """
-    try:
-        yield
-    except UserError as error:
-        if not str(error).startswith("Caught UserError in DataLoader worker"):
-            raise
-        raise UserError(str(error).strip().split("\n")[-1].partition("UserError: ")[2]) from error
-    except RuntimeError as error:
-        first_sentence = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
-        if not first_sentence.startswith("DataLoader worker (pid"):
-            raise
-        raise UserError(
-            f"{first_sentence}, so training stopped; if memory ran out, try fewer --data.num_workers (0 transforms the "
-            "images in the main process)."
-        ) from error

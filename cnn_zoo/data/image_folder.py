@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ HOST_MEMORY_SHARE = 0.5  # the part of the machine's memory that images in memor
 STATISTICS_IMAGES = 2000  # the number of images that mean and std are computed from, where the images stay on the disk
 
 
-class OnDisk(Sequence):
+class OnDisk:
     """A sequence of image files, each read when it is asked for.
 
     A number gives an image uint8 (H, W, C); a tensor of numbers gives the sequence of those files.
@@ -32,6 +32,12 @@ class OnDisk(Sequence):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @overload
+    def __getitem__(self, which: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, which: Tensor) -> "OnDisk": ...
 
     def __getitem__(self, which: int | Tensor) -> "Tensor | OnDisk":
         if isinstance(which, Tensor):
@@ -110,7 +116,7 @@ class ImageFolder(ImageData):
             raise UserError(
                 f"The folder {folder} has fewer than two class folders; it needs one folder of images for each class."
             )
-        self._folders: dict[Path, tuple[Tensor, Tensor]] = {}  # images and labels of those that were read
+        self._folders: dict[Path, tuple[Any, Tensor]] = {}  # those that were read: images (Tensor or OnDisk), labels
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         if self.has_test_folder:
@@ -134,13 +140,11 @@ class ImageFolder(ImageData):
                 images = images[some].read_all(f"Mean and standard deviation of {self.root}")
             mean, std = mean_std(images)
             if min(std) == 0:
-                raise UserError(
-                    f"A channel of the images in {self.root} never changes; give data.mean and data.std."
-                )
+                raise UserError(f"A channel of the images in {self.root} never changes; give data.mean and data.std.")
             self.mean, self.std = tuple(mean), tuple(std)
 
-    def _read_folder(self, folder: Path) -> tuple[Tensor, Tensor]:
-        """Return the images and labels of a folder of class folders, and keep them for the next call."""
+    def _read_folder(self, folder: Path) -> tuple[Any, Tensor]:
+        """Return images (Tensor or OnDisk) and labels of a folder of class folders, and keep them for the next call."""
         if folder not in self._folders:
             unknown = {p.name for p in folder.iterdir() if p.is_dir()} - set(self.classes)
             if unknown:
@@ -155,9 +159,8 @@ class ImageFolder(ImageData):
                 empty = folder / self.classes[int(counts.argmin())]
                 raise UserError(f"The folder {empty} has no images ({', '.join(sorted(SUFFIXES))}).")
             images = OnDisk([path for path, _ in files], self.image_size, self.in_channels)
-            if self._fits_in_memory(len(files), folder):
-                images = images.read_all(f"Reading {folder}")
-            self._folders[folder] = images, labels
+            in_memory = self._fits_in_memory(len(files), folder)
+            self._folders[folder] = images.read_all(f"Reading {folder}") if in_memory else images, labels
         return self._folders[folder]
 
     def _fits_in_memory(self, count: int, folder: Path) -> bool:

@@ -188,12 +188,14 @@ class ImageData(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> TrainingBatch | tuple[Tensor, Tensor]:
         """Return a training batch augmented, or (images, labels) of any other batch. All images are normalised."""
+        assert self.trainer is not None  # it calls this hook
         if self.trainer.training:
             return self.augmentation(batch, self.trainer.current_epoch, self.trainer.global_step)
         return normalize(batch.images, self.mean, self.std), batch.labels
 
     def make_augmentation(self) -> Augmentation:
         """Return the augmentation of the training set for as many epochs as the trainer trains."""
+        epochs = self.trainer.max_epochs if self.trainer else None
         return Augmentation(
             self.augment or Augment(),
             self.mean,
@@ -203,5 +205,5 @@ class ImageData(LightningDataModule):
             seed=torch.initial_seed(),
             rank=self.rank,
             progressive=self.progressive,
-            epochs=self.trainer.max_epochs if self.trainer else 1,
+            epochs=epochs or 1,
         )

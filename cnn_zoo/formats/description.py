@@ -70,7 +70,8 @@ class NetworkDescription:
         Raises:
             UserError: The backbone or one of its sizes is missing.
         """
-        known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
+        names = [attribute.name for attribute in fields(cls)]
+        known = {name: values[name] for name in names if values.get(name) is not None}
         missing = [name for name in REQUIRED if name not in known]
         if missing:
             raise UserError(
@@ -86,7 +87,8 @@ class NetworkDescription:
         Raises:
             UserError: A value is not JSON, or the backbone or one of its sizes is missing.
         """
-        known = {f.name: texts[f.name] for f in fields(cls) if f.name in texts}
+        names = [attribute.name for attribute in fields(cls)]
+        known = {name: texts[name] for name in names if name in texts}
         backbone = known.get("backbone", "")
         if backbone and not backbone.startswith('"'):  # ONNX files have it as plain text
             known["backbone"] = json.dumps(backbone)
@@ -104,7 +106,7 @@ class NetworkDescription:
         return values
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """The arguments that every backbone requires."""
         return {name: getattr(self, name) for name in SIZES}
 

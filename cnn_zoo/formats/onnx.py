@@ -72,6 +72,7 @@ def _trace(model: nn.Module, images: Tensor, opset: int) -> Any:
             )
     except (torch.onnx.OnnxExporterError, ValueError) as error:
         raise UserError(f"{name} cannot be exported to ONNX opset {opset}: {root_cause(error)}") from error
+    assert program is not None  # it is with dynamo=True
     onnx_model = program.model_proto
     written = next(entry.version for entry in onnx_model.opset_import if entry.domain in ("", "ai.onnx"))
     if written != opset:
@@ -81,8 +82,8 @@ def _trace(model: nn.Module, images: Tensor, opset: int) -> Any:
 
 def root_cause(error: BaseException) -> str:
     """Return the first line of the exception that `error` goes back to."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -139,6 +140,7 @@ def add_image_input(path: Path) -> None:
     model = onnx.load(path)
     texts = {entry.key: entry.value for entry in model.metadata_props}
     description = NetworkDescription.from_texts(texts, path)
+    description.require_images(path)
     channels, height, width = description.image_shape
     graph = model.graph
     for name, values in (("input.mean", description.mean), ("input.std", description.std)):

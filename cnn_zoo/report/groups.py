@@ -1,4 +1,4 @@
-"""Recipes: runs that differ only in their seed. What makes recipes differ from one another."""
+"""Recipes, which are runs that differ only in their seed, and the configuration keys in which recipes differ."""
 
 import re
 import statistics
@@ -26,7 +26,7 @@ LONGEST_VALUE = 24  # characters of a value in a name
 
 @dataclass
 class Recipe:
-    """Finished runs that differ only in their seed, and the short name that they have in the report."""
+    """The finished runs that differ only in their seed, and the short name that they have in the report."""
 
     runs: list[Run]
     name: str = ""
@@ -96,11 +96,9 @@ def relevant_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return the keys that distinguish recipes, with their values.
 
     None counts as missing, because the configurations of earlier versions lack keys. For the same reason an
-    augmentation of strength 0 counts as missing, and so does the padding of a crop that is switched off.
+    augmentation of strength 0 counts as missing.
     """
     relevant = {key: value for key, value in config.items() if key not in IGNORED_KEYS and value is not None}
-    if not relevant.get("data.augment.crop"):
-        relevant.pop("data.augment.padding", None)
     return {key: value for key, value in relevant.items() if value != 0 or not key.startswith("data.augment.")}
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"  # is replaced by the page's text colour, so that one drawing serves light and dark pages
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -147,6 +147,8 @@ def training_curves_of(named_runs: Sequence[tuple[str, Run]]) -> "Figure | None"
 
 def draw_curves(axes: "Axes", named_runs: Sequence[tuple[str, Run]], metric: str, colours: dict[str, Any]) -> None:
     """Draw the curves of a metric in training and validation for each run."""
+    from matplotlib.ticker import AutoLocator
+
     scale = 100 if metric == "accuracy" else 1
     for name, run in named_runs:
         for stage in ("train", "val"):
@@ -155,7 +157,9 @@ def draw_curves(axes: "Axes", named_runs: Sequence[tuple[str, Run]], metric: str
             if points:
                 marker = "o" if len(points) == 1 else None  # a line through one point would be invisible
                 axes.plot(*zip(*points, strict=True), ls=style, color=colours[name], lw=1.3, marker=marker, ms=4)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers = AutoLocator()
+    whole_numbers.set_params(integer=True)
+    axes.xaxis.set_major_locator(whole_numbers)
 
 
 def add_legend(axes: "Axes", colours: dict[str, Any]) -> None:
@@ -173,7 +177,7 @@ def colour_of_each(names: Sequence[str]) -> dict[str, Any]:
 
     known = list(dict.fromkeys(names))
     if len(known) <= 10:
-        return dict(zip(known, colormaps["tab10"].colors, strict=False))
+        return {name: colormaps["tab10"](i) for i, name in enumerate(known)}
     return {name: colormaps["turbo"](0.1 + 0.8 * i / (len(known) - 1)) for i, name in enumerate(known)}
 
 

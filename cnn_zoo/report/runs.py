@@ -138,7 +138,7 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     runs: dict[Path, Run] = {}
     for path in paths:
         if not path.is_dir():
-            raise UserError(f"There is no folder {path}; give run folders (runs/EXPERIMENT/version_N) or one above them.")
+            raise UserError(f"There is no folder {path}; give run folders (runs/EXPERIMENT/version_N) or their parent.")
         found = [Path(folder) for folder, _, files in os.walk(path, onerror=refuse) if RUN_FILES & set(files)]
         if not found:
             raise UserError(
@@ -190,8 +190,11 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def read_flat_config(path: Path) -> dict[str, Any]:
     """Return a configuration with the keys of the command line, as today's version would write it."""
-    config = flatten(read_config(path))
-    return {key_of_today(key): RENAMED_CLASSES.get(value, value) for key, value in config.items()}
+    flat = flatten(read_config(path))
+    config = {key_of_today(key): RENAMED_CLASSES.get(value, value) for key, value in flat.items()}
+    if not config.get("data.augment.crop"):  # then nothing is padded, and earlier versions may lack the key
+        config.pop("data.augment.padding", None)
+    return config
 
 
 def flatten(tree: dict[str, Any], above: str = "") -> dict[str, Any]:

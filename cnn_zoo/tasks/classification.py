@@ -40,6 +40,8 @@ class Classification(LightningModule):
         scheduler_interval: The unit that the schedule and its lengths count: step or epoch.
     """
 
+    backbone: Any  # a network of the zoo, or any other module
+
     def __init__(
         self,
         backbone: str,
@@ -201,14 +203,12 @@ class Classification(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not self.trainer.is_last_batch:  # in the middle of an epoch
-            with self.train_scores.sync_context():
-                checkpoint["train_scores"] = {k: v.clone() for k, v in self.train_scores.metric_state.items()}
+            checkpoint["train_scores"] = self.train_scores.sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._refuse_other_network(checkpoint)
-        if self.global_rank == 0:  # the checkpoint has the sums over all ranks
-            for name, value in checkpoint.get("train_scores", {}).items():
-                getattr(self.train_scores, name).copy_(value)
+        if "train_scores" in checkpoint and self.global_rank == 0:  # rank 0 takes the sums over all ranks
+            self.train_scores.restore(checkpoint["train_scores"])
 
     def _refuse_other_network(self, checkpoint: dict[str, Any]) -> None:
         shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}

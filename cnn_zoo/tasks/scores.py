@@ -13,6 +13,9 @@ class Scores(Metric):
     """
 
     full_state_update = False
+    loss_sum: Tensor
+    confusion: Tensor
+    one: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -24,6 +27,16 @@ class Scores(Metric):
         """Add a batch: its mean loss, its logits (N, num_classes) and its labels (N)."""
         self.loss_sum.add_(loss.detach(), alpha=len(labels))
         self.confusion.index_put_((labels, logits.argmax(1)), self.one, accumulate=True)
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return a copy of the sums so far, over all ranks, for a checkpoint in the middle of an epoch."""
+        with self.sync_context():
+            return {"loss_sum": self.loss_sum.clone(), "confusion": self.confusion.clone()}
+
+    def restore(self, sums: dict[str, Tensor]) -> None:
+        """Continue from the sums of a checkpoint."""
+        self.loss_sum.copy_(sums["loss_sum"])
+        self.confusion.copy_(sums["confusion"])
 
     def compute(self) -> dict[str, Tensor]:
         """Return the mean loss, the accuracy in [0, 1] and the confusion matrix (num_classes, num_classes)."""

@@ -1,0 +1,98 @@
+"""Networks written as files that are checked on every test image."""
+
+import onnx
+import pytest
+import torch
+
+from cnn_zoo.data import FashionMNIST, normalize
+from cnn_zoo.errors import UserError
+from cnn_zoo.formats import checked_export
+from cnn_zoo.formats.check import Check
+from cnn_zoo.formats.checked_export import export_checked, int8_table, quantize_checked, spread_images
+from cnn_zoo.formats.int8 import quantize
+from cnn_zoo.tasks import Classification
+
+SETTINGS = {"opset": 18, "image_input": False, "config": {"seed_everything": 0}}
+
+
+@pytest.fixture(scope="module")
+def task():
+    torch.manual_seed(0)
+    return Classification("lenet5", 10, 1, 28, backbone_args={"activation": "relu"}).eval()
+
+
+@pytest.fixture
+def data():
+    data = FashionMNIST(sample=True)
+    data.setup("test")
+    return data
+
+
+@pytest.mark.parametrize("image_input", [False, True])
+def test_the_answers_are_compared_on_the_test_set(image_input, task, data, tmp_path):
+    settings = SETTINGS | {"file_format": "onnx", "image_input": image_input}
+    report = export_checked(tmp_path / "net.onnx", task, data, **settings)
+    answers = "probabilities" if image_input else "logits"
+    assert report.startswith(f"On 500 test images its {answers} differ from torch's by at most ")
+    accuracy = report.split("accuracy ")[1].split(",")[0]
+    assert report.endswith(f"accuracy {accuracy}, torch's {accuracy}.")
+
+
+def test_a_file_that_answers_otherwise_is_refused(task, data, tmp_path, monkeypatch):
+    save = checked_export.save_backbone
+
+    def save_shrunk(model, path, description):
+        shrunk = Classification(**task.hparams).backbone
+        shrunk.load_state_dict({name: 0.9 * tensor for name, tensor in model.state_dict().items()})
+        save(shrunk, path, description)
+
+    monkeypatch.setattr(checked_export, "save_backbone", save_shrunk)
+    with pytest.raises(UserError, match="^The file's logits differ from torch's by up to .* nothing was written"):
+        export_checked(tmp_path / "net.safetensors", task, data, file_format="safetensors", **SETTINGS)
+
+
+@pytest.fixture
+def calibration(monkeypatch):
+    """The batches that the quantizer gets."""
+    batches = []
+
+    def spy(float_path, path, images, method):
+        batches.extend(images)
+        quantize(float_path, path, batches, method)
+
+    monkeypatch.setattr(checked_export, "quantize", spy)
+    return batches
+
+
+@pytest.mark.parametrize("image_input", [False, True])
+def test_int8_is_calibrated_on_training_images(image_input, calibration, task, data, tmp_path):
+    settings = SETTINGS | {"image_input": image_input, "calibration": "MinMax", "max_drop": 1}
+    report = quantize_checked(tmp_path / "small.onnx", task, data, **settings)
+    train = {image.numpy().tobytes() for image in normalize(data.sets["train"][0], data.mean, data.std)}
+    images = torch.cat(calibration)
+    assert len(images) == 1024 and {image.numpy().tobytes() for image in images} <= train
+    assert "500 test images; ranges by MinMax on 1,024 training images" in report
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "small.onnx").metadata_props}
+    assert metadata["output"] == ("probabilities" if image_input else "logits")
+
+
+def test_the_table_compares_int8_with_float32():
+    result = Check(images=500, accuracy=0.75, network_accuracy=0.8, difference=0.1, largest=9.0)
+    table = int8_table(result, {"float32": 2000, "int8": 500.5}, {"float32": [1.0, 20.0], "int8": [0.5, 10.25]})
+    assert [line.split() for line in table.splitlines()] == [
+        ["accuracy", "kB", "ms", "for", "1", "ms", "for", "32"],
+        ["float32", "80.00%", "2,000.0", "1.000", "20.000"],
+        ["int8", "75.00%", "500.5", "0.500", "10.250"],
+    ]
+    assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_images_are_spread_evenly_over_a_set(data):
+    images = torch.cat(list(spread_images(data, "test", 5, batch_size=2)))
+    expected = normalize(data.sets["test"][0][[0, 124, 249, 374, 499]], data.mean, data.std)
+    assert torch.equal(images, expected) and images.is_contiguous()
+
+
+def test_a_small_set_is_used_whole(data):
+    batches = list(spread_images(data, "test", 1000))
+    assert sum(len(batch) for batch in batches) == 500 and len(batches[0]) == 64

@@ -1,0 +1,80 @@
+"""Checkpoints are read without running anything in them."""
+
+import os
+import subprocess
+
+import pytest
+import torch
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.formats.checkpoints import read_checkpoint
+
+CONTENT = {"state_dict": {"weight": torch.arange(3.0)}, "epoch": 7}
+REFUSED = "is not a checkpoint of this package, or it is damaged; nothing in it was run"
+
+
+class Malicious:
+    """A pickle of this makes the folder `ran` when it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def save(content, path):
+    torch.save(content, path)
+    return path
+
+
+def test_the_content_comes_back(tmp_path):
+    content = read_checkpoint(save(CONTENT, tmp_path / "best.ckpt"))
+    assert content["epoch"] == 7 and content["state_dict"]["weight"].tolist() == [0, 1, 2]
+
+
+def test_tensors_come_to_the_given_device(tmp_path):
+    content = read_checkpoint(save(CONTENT, tmp_path / "best.ckpt"), torch.device("meta"))
+    assert content["state_dict"]["weight"].is_meta
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"state_dict": Malicious()}, {"state_dict": subprocess.Popen}, [1, 2], {"weights": 3}, {"state_dict": {"w": 3}}],
+    ids=["malicious", "class", "list", "no state_dict", "numbers for tensors"],
+)
+def test_other_content_is_refused_and_not_run(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"best.ckpt {REFUSED}"):
+        read_checkpoint(save(content, tmp_path / "best.ckpt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def damaged(whole):
+    altered = bytearray(whole)
+    altered[whole.index(torch.arange(3.0).numpy().tobytes())] ^= 1
+    return {"truncated": whole[:-100], "altered": bytes(altered), "empty": b"", "text": b"lenet5"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "text"])
+def test_a_damaged_file_is_refused(damage, tmp_path):
+    path = save(CONTENT, tmp_path / "best.ckpt")
+    path.write_bytes(damaged(path.read_bytes())[damage])
+    with pytest.raises(UserError, match=f"best.ckpt {REFUSED}[.]$"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["nowhere.ckpt", "", "."])
+def test_what_is_not_a_file_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=f"There is no checkpoint '{name}'; RUN/checkpoints contains best.ckpt and last"
+    ):
+        read_checkpoint(name)
+
+
+def test_for_a_damaged_last_checkpoint_the_one_before_it_is_named(tmp_path):
+    for name in ("last.ckpt", "best.ckpt"):
+        (tmp_path / name).write_text("text")
+    with pytest.raises(UserError, match="the checkpoint before it is .*best.ckpt"):
+        read_checkpoint(tmp_path / "last.ckpt")
+    (tmp_path / "previous.ckpt").write_text("text")
+    with pytest.raises(UserError, match="the checkpoint before it is .*previous.ckpt"):
+        read_checkpoint(tmp_path / "last.ckpt")

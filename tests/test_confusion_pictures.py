@@ -1,0 +1,46 @@
+"""The confusion matrix and misclassified images in TensorBoard."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from events import read_events
+
+from cnn_zoo.callbacks.confusion_pictures import ConfusionPictures, denormalize
+from cnn_zoo.data import CIFAR10, normalize
+
+
+def test_denormalize_gives_the_pixels_back():
+    images = torch.randint(256, (3, 8, 8, 3), dtype=torch.uint8)
+    normalized = normalize(images, CIFAR10.mean, CIFAR10.std)
+    for image, pixels in zip(normalized, images, strict=True):
+        torch.testing.assert_close(denormalize(image, CIFAR10.mean, CIFAR10.std), pixels / 255, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["test/confusion_matrix", "test/misclassified"])
+def test_the_pictures_are_drawn(name, finished_run):
+    assert name in read_events(finished_run).images
+
+
+@pytest.mark.parametrize("limit", [0, 2, 25])
+def test_no_more_misclassified_images_are_drawn_than_asked_for(limit, monkeypatch):
+    drawn, figures = [], {}
+    monkeypatch.setattr(
+        "cnn_zoo.callbacks.confusion_pictures.plots.misclassified_images", lambda images, classes: drawn.extend(images)
+    )
+    writer = SimpleNamespace(
+        add_figure=lambda tag, figure, step: figures.update({tag: figure}),
+        add_custom_scalars=lambda layout: None,
+        flush=lambda: None,
+    )
+    monkeypatch.setattr("cnn_zoo.callbacks.confusion_pictures.tensorboard", lambda trainer: writer)
+    data = SimpleNamespace(classes=("a", "b"), mean=(0.5,), std=(0.5,))
+    trainer = SimpleNamespace(is_global_zero=True, datamodule=data, current_epoch=0)
+    task = SimpleNamespace(test_confusion=torch.eye(2))
+    callback = ConfusionPictures(misclassified=limit)
+    images, labels = torch.arange(4.0).view(4, 1, 1, 1) / 4, torch.tensor([0, 1, 0, 1])
+    for batch in range(2):  # the second and third image of each batch are misclassified
+        callback.on_test_batch_end(trainer, task, torch.eye(2)[[0, 0, 1, 1]], (images, labels), batch)
+    callback.on_test_end(trainer, task)
+    assert [(true, predicted) for _, true, predicted in drawn] == [(1, 0), (0, 1), (1, 0), (0, 1)][:limit]
+    assert ("test/misclassified" in figures) == bool(limit)

@@ -1,0 +1,179 @@
+"""What a user can type wrong on the command line or in a YAML.
+
+Each mistake ends with status 2 and one sentence that names it. No traceback is shown, no run is lost, nothing is run.
+"""
+
+import hashlib
+import shutil
+
+import pytest
+from conftest import QUICK, assert_refused
+from PIL import Image
+
+from cnn_zoo import fit
+from cnn_zoo.command_line.messages import near_miss, one_sentence
+
+WORDS = [
+    ("--model.backbone resnet19", "no backbone 'resnet19' in the zoo; did you mean resnet9 or resnet18"),
+    ("--model.backbone my.net", "'my.net' cannot be imported"),
+    ("--model.backbone os.getcwd", "os.getcwd takes no argument 'num_classes'"),
+    ("--model.backbone torchvision/resnet19", "no classification network 'resnet19'"),
+    ("--model.backbone torch.nn.Identity", "empty parameter list"),
+    ("--model.backbone_args 3", "model.backbone_args must be dict"),
+    ("--model.backbone_args.width 2", "lenet5 takes no argument 'width'; it accepts num_classes"),
+    ("--model.backbone_args.activation rleu", "no activation 'rleu'"),
+    ("--model.bakbone x", "no key 'model.bakbone'; did you mean 'model.backbone'"),
+    ("--model.num_classes 7", "model.num_classes"),
+    ("--model.loss hinge", "model.loss must be ['cross_entropy', 'mse']"),
+    ("--model.label_smoothing 2", "model.label_smoothing is 2.0; it must be from 0 to below 1"),
+    ("--data.augment.mixup -1", "augment.mixup is -1.0"),
+    ("--model.optimizer SGD", "'SGD' cannot be imported"),
+    ("--model.optimizer torch.optim.SDG", "'torch.optim.SDG' cannot be imported"),
+    ("--model.optimizer torch.nn.Linear", "torch.nn.Linear takes no argument 'lr'"),
+    ("--model.optimizer_args.lrr 1", "takes no argument 'lrr'"),
+    ("--model.optimizer_args.lr -1", "Invalid learning rate"),
+    ("--model.scheduler_args.max_lr high", "OneCycleLR cannot be built"),
+    ("--model.scheduler_args.max_lr 1e30", "loss became nan at step 1"),
+    ("--model.scheduler_interval week", "model.scheduler_interval must be ['step', 'epoch']"),
+    ("--trainer.max_epoch 3", "no key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'"),
+    ("--trainer.max_epochs many", "trainer.max_epochs must be int"),
+    ("--trainer.max_epochs -5", "`max_epochs` must be a non-negative integer or -1"),
+    ("--trainer.max_time soon", "'soon'"),
+    ("--trainer.accelerator abacus", "'abacus'"),
+    ("--trainer.devices 0 --trainer.accelerator cpu", "devices='0'"),
+    ("--trainer.strategy magic", "'magic'"),
+    ("--trainer.precision 7", "trainer.precision must be"),
+    ("--trainer.limit_train_batches -1", "limit_train_batches"),
+    ("--trainer.accumulate_grad_batches 0", "trainer.accumulate_grad_batches is 0; it must be at least 1"),
+    ("--trainer.check_val_every_n_epoch 0", "trainer.check_val_every_n_epoch is 0"),
+    ("--trainer.profiler nothing", "profiler"),
+    ("--seed_everything -1", "-1 is not in bounds"),
+    ("--data.batchsize 3", "takes no option 'batchsize'; did you mean 'batch_size'"),
+    ("--data.batch_size many", "data.batch_size must be int"),
+    ("--data.batch_size 0", "data.batch_size is 0; it must be at least 1"),
+    ("--data.batch_size 2000", "more than the 1833 training images"),
+    ("--data.val_fraction 2", "data.val_fraction is 2"),
+    ("--data.val_fraction 0.0001", "leaves 2000 images for training and 0 for validation"),
+    ("--data.split_seed -1", "data.split_seed is -1"),
+    ("--data.num_workers -1", "data.num_workers is -1"),
+    ("--data.progressive 400", "data.progressive is 400; it must be from 4 to the image's 28 px"),
+    ("--data.progressive 16", "lenet5 accepts no images of 16 px"),
+    ("--data.progressive 16 --trainer.max_epochs -1", "data.progressive grows with the epochs; set"),
+    ("--trainer.val_check_interval 5000", "`val_check_interval` (5000) must be less than or equal to the number of"),
+    ("--data.augment.cop 4", "takes no option 'cop'; did you mean 'crop'"),
+    ("--data.augment.crop -4", "augment.crop is -4"),
+    ("--data.augment.crop 40 --data.augment.padding reflect", "augment.crop is 40"),
+    ("--data.augment.flip nan", "data.augment.flip must be float or alternate, not 'nan'"),
+    ("--data.augment.padding mirror", "data.augment.padding must be ['zero', 'reflect']"),
+    ("--data CIFAR11", "data must be a class by its import path"),
+    ("--data nowhere.Data", "nowhere.Data cannot be made: No module named 'nowhere'"),
+    ("--data torch.nn.Linear", "data must be a kind of ImageData by its import path"),
+    ("--data cnn_zoo.data.ImageFolder", "cannot be made: the following arguments are required: root"),
+    ("--data.sample false --data.root /dev/null/data", "is not in /dev/null/data"),
+    ("--early_stopping.patince 3", "takes no option 'patince'; did you mean 'patience'"),
+    ("--early_stopping.patience soon", "early_stopping.patience must be int"),
+    ("--early_stopping.mode up", "`mode` can be min, max"),
+    ("--early_stopping.monitor val/acc", "early_stopping.monitor is 'val/acc'; it must be one of train/loss"),
+    ("--checkpoint.monitor val/acc", "checkpoint.monitor is 'val/acc'"),
+    ("--export os.system", "export must be a kind of Export by its import path"),
+    ("--ema.decay 2", "Invalid decay value 2.0"),
+    ("--config nowhere.yaml", "nowhere.yaml"),
+    ("--config /", "not a file: '/'"),
+    ("stray.yaml", "unrecognized arguments: stray.yaml"),
+    ("--ckpt_path nowhere.ckpt", "There is no checkpoint 'nowhere.ckpt'"),
+    ("--ckpt_path=", "There is no checkpoint ''"),
+]
+YAMLS = [
+    ("modle: {backbone: lenet5}", "modle"),
+    ("model: [", "parsing"),
+    ("model: {backbone: resnet19}", "no backbone 'resnet19'"),
+    ("[1, 2]", "[1, 2]"),
+    ("trainer: [1]", "trainer must be keys with values"),
+    ("data: {class_path: cnn_zoo.data.MNIST, init_args: {smaple: true}}", "did you mean 'sample'"),
+    ("data: {class_path: os.system, init_args: {command: mkdir ran}}", "data must be a kind of ImageData"),
+    ("export: {class_path: subprocess.Popen, init_args: {args: [mkdir, ran]}}", "export must be a kind of Export"),
+    ("model: !!python/object/apply:os.mkdir [ran]", "python/object/apply:os.mkdir' is refused"),
+    ("model: {backbone: !!python/name:os.mkdir }", "python/name:os.mkdir' is refused"),
+    ("model: {backbone_args: !!python/object/new:os.mkdir [ran]}", "python/object/new:os.mkdir' is refused"),
+    (b"model: {backbone: \xff\xfe}", "'utf-8' codec can't decode"),
+    (b"\x00\x01\x02", "control characters are not allowed"),
+]
+
+
+def digests(folder):
+    return {path: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def runs(finished_run, tmp_path_factory):
+    """A folder with one finished run, which no mistake may touch."""
+    runs = tmp_path_factory.mktemp("runs")
+    shutil.copytree(finished_run, runs / "quickstart" / "version_0")
+    return runs
+
+
+@pytest.fixture
+def check_refused(runs, tmp_path, monkeypatch, invoke):
+    """Check that `fit` refuses the quick start's configuration with these words, and that the finished run is kept."""
+    monkeypatch.setattr("cnn_zoo.data.FashionMNIST.sources", ("http://127.0.0.1:9",))
+    monkeypatch.chdir(tmp_path)
+
+    def check(message, *words):
+        before = digests(runs)
+        result = invoke(fit.main, "--config", QUICK, *words, "--trainer.default_root_dir", runs)
+        assert_refused(result, message)
+        assert before.items() <= digests(runs).items()
+        assert not (tmp_path / "ran").exists()  # the folder that malicious YAMLs would make
+
+    return check
+
+
+@pytest.mark.parametrize(("words", "message"), WORDS, ids=[words for words, _ in WORDS])
+def test_a_mistake_on_the_command_line(words, message, check_refused):
+    check_refused(message, *words.split())
+
+
+@pytest.mark.parametrize(("text", "message"), YAMLS, ids=[str(text)[:60] for text, _ in YAMLS])
+def test_a_mistake_in_a_yaml(text, message, check_refused, tmp_path):
+    (tmp_path / "wrong.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    check_refused(message, "--config", tmp_path / "wrong.yaml")
+
+
+@pytest.mark.parametrize(
+    ("second_image", "words", "message"),
+    [
+        (b"not an image", [], "b/1.png cannot be read"),
+        (None, ["--data.image_size=8"], "at least 12 px, but image_size is 8"),
+        (None, ["--data.batch_size=50"], "more than the"),
+    ],
+)
+def test_a_mistake_in_a_folder_of_images(second_image, words, message, check_refused, tmp_path):
+    folder = tmp_path / "images"
+    for name, grey in (("a", 1), ("b", 2)):
+        (folder / name).mkdir(parents=True)
+        for i in range(9):
+            Image.new("RGB", (40, 40), (grey,) * 3).save(folder / name / f"{i}.png")
+    if second_image:
+        (folder / "b" / "1.png").write_bytes(second_image)
+    data = ["--data", "cnn_zoo.data.ImageFolder", "--data.root", folder, "--data.image_size", 32]
+    check_refused(message, *data, *words)
+
+
+def test_a_command_without_a_configuration(invoke):
+    assert_refused(invoke(fit.main), "arguments are required: model.backbone, data")
+
+
+@pytest.mark.parametrize(("word", "message"), [("colour", " did you mean 'color'?"), ("shape", "")])
+def test_the_closest_word_is_suggested(word, message):
+    assert near_miss(word, ["color", "size"]) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("A text\n  that no pattern  matches", "A text that no pattern matches"),
+        ('Parser key "a":\n  Errors:\n    - the first\n    - the second', "the first"),
+    ],
+)
+def test_an_unknown_message_becomes_one_line(message, sentence):
+    assert one_sentence(message, []) == sentence

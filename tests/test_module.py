@@ -1,0 +1,174 @@
+"""The base class of the data modules, on the bundled samples."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ready
+from torchvision.transforms import v2
+
+from cnn_zoo.data import CIFAR10, MNIST, Augment, FashionMNIST, mean_std, normalize
+from cnn_zoo.data.augmentation import Augmentation
+from cnn_zoo.data.batches import Batches
+from cnn_zoo.data.module import ImageData
+from cnn_zoo.data.split import stratified_split
+from cnn_zoo.errors import UserError
+
+each_set = pytest.mark.parametrize("data_module", [MNIST, FashionMNIST, CIFAR10])
+
+
+def in_trainer(data: ImageData, **state: object) -> ImageData:
+    """Give a data module the state of a trainer on one CPU."""
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    usual = {"training": True, "current_epoch": 0, "global_step": 0, "max_epochs": 1, "global_rank": 0, "world_size": 1}
+    data.trainer = SimpleNamespace(strategy=strategy, **usual | state)
+    return data
+
+
+# The sets
+
+
+@each_set
+@pytest.mark.parametrize("train", [True, False])
+def test_the_sample_is_balanced_and_of_the_right_shape(data_module, train):
+    data = data_module(sample=True)
+    images, labels = data.read(train)
+    assert images.dtype == torch.uint8 and labels.dtype == torch.int64
+    assert images.shape == (len(labels), data.image_size, data.image_size, data.in_channels)
+    counts = torch.bincount(labels)
+    assert len(counts) == data.num_classes and counts.min() == counts.max()
+
+
+@each_set
+def test_mean_and_std_are_those_of_the_training_images(data_module):
+    mean, std = mean_std(data_module(sample=True).read(train=True)[0])  # of a sample, so nearly
+    assert mean == pytest.approx(data_module.mean, abs=0.015)
+    assert std == pytest.approx(data_module.std, abs=0.015)
+
+
+@pytest.mark.parametrize(("data_module", "count"), [(MNIST, 60_000), (FashionMNIST, 60_000), (CIFAR10, 50_000)])
+def test_the_usual_split_holds_out_5000_images(data_module, count):
+    _, val = stratified_split(torch.arange(count) % 10, data_module.usual_val_fraction, seed=0)
+    assert len(val) == 5_000
+
+
+def test_validation_images_are_taken_from_the_training_set():
+    data = ready(MNIST(sample=True, val_fraction=0.25))
+    images, labels = data.read(train=True)
+    train, val = stratified_split(labels, 0.25, seed=0)
+    for name, indices in (("train", train), ("val", val)):
+        assert torch.equal(data.sets[name][0], images[indices]) and torch.equal(data.sets[name][1], labels[indices])
+
+
+def test_all_images_train_when_none_is_held_out():
+    data = ready(MNIST(sample=True, val_fraction=0))
+    assert len(data.sets["train"][1]) == 2000 and data.val_dataloader() == []
+
+
+def test_the_root_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("CNN_ZOO_DATA", str(tmp_path))
+    assert MNIST().root == tmp_path
+
+
+def test_a_checkpoint_gets_what_its_network_needs_without_the_data():
+    assert MNIST(sample=True).state_dict() == {"classes": list("0123456789"), "mean": [0.1307], "std": [0.3081]}
+
+
+# Batches
+
+
+def loaders(data: ImageData) -> tuple[Batches, Batches, Batches]:
+    return data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+
+
+def test_training_is_shuffled_and_evaluation_is_not():
+    data = ready(MNIST(sample=True, batch_size=50))
+    data.setup("test")
+    train, val, test = (next(iter(loader)).indices.tolist() for loader in loaders(data))
+    assert train != sorted(train) and len(train) == 50
+    assert val == list(range(len(val))) and test == list(range(len(test)))
+
+
+def test_transforms_are_of_training_images_only():
+    data = ready(CIFAR10(sample=True, transforms=[v2.RandomCrop(32, padding=4)], batch_size=50))
+    data.setup("test")
+    for name, loader in zip(("train", "val", "test"), loaders(data), strict=True):
+        batch = next(iter(loader))
+        unchanged = torch.equal(batch.images, data.sets[name][0][batch.indices])
+        assert unchanged == (name != "train")
+
+
+def test_each_rank_has_its_own_images():
+    seen = []
+    for rank in (0, 1):
+        data = in_trainer(MNIST(sample=True, batch_size=50), global_rank=rank, world_size=2)
+        seen += [batch.indices for batch in ready(data).train_dataloader()]
+    numbers = torch.cat(seen)
+    assert len(numbers.unique()) == len(numbers) == 1800  # of 1833, without the last incomplete batch
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_batch_of_evaluation_is_normalised_and_not_augmented(name):
+    data = in_trainer(ready(CIFAR10(sample=True, augment=Augment(crop=4, mixup=0.4))), training=False)
+    data.setup("test")
+    batch = next(iter({"val": data.val_dataloader, "test": data.test_dataloader}[name]()))
+    images, labels = data.on_after_batch_transfer(batch, 0)
+    assert torch.equal(images, normalize(batch.images, data.mean, data.std)) and torch.equal(labels, batch.labels)
+
+
+STATES = [{}, {"current_epoch": 3}, {"global_step": 7}, {"global_rank": 1, "world_size": 2}]
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_a_training_batch_is_augmented_by_the_trainers_epoch_step_and_rank(state):
+    strengths = Augment(crop=4, flip="alternate", mixup=0.4)
+    data = in_trainer(CIFAR10(sample=True, batch_size=8, augment=strengths), **state)
+    batch = next(iter(ready(data).train_dataloader()))
+    augmentation = Augmentation(
+        strengths,
+        CIFAR10.mean,
+        CIFAR10.std,
+        image_size=32,
+        count=len(data.sets["train"][1]),
+        seed=torch.initial_seed(),
+        rank=state.get("global_rank", 0),
+    )
+    expected = augmentation(batch, epoch=state.get("current_epoch", 0), step=state.get("global_step", 0))
+    images, labels, partner_labels, share = data.on_after_batch_transfer(batch, 0)
+    assert torch.equal(images, expected.images) and share == expected.share < 1
+    assert torch.equal(labels, batch.labels) and torch.equal(partner_labels, expected.partner_labels)
+
+
+def test_without_augmentation_a_training_batch_is_only_normalised():
+    data = in_trainer(ready(CIFAR10(sample=True, batch_size=8)))
+    batch = next(iter(data.train_dataloader()))
+    assert torch.equal(data.on_after_batch_transfer(batch, 0).images, normalize(batch.images, data.mean, data.std))
+
+
+def test_progressive_images_grow_over_the_trainers_epochs():
+    data = in_trainer(CIFAR10(sample=True, batch_size=8, progressive=16), current_epoch=3, max_epochs=9)
+    batch = next(iter(ready(data).train_dataloader()))
+    assert data.on_after_batch_transfer(batch, 0).images.shape == (8, 3, 24, 24)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"batch_size": 2000}, "batch_size is 2000 on 1 device.*, more than the 1833 training images"),
+        ({"num_workers": -1}, "num_workers is -1; it must be at least 0"),
+        ({"split_seed": -1}, "split_seed is -1; it must be from 0"),
+        ({"val_fraction": 1.5}, "val_fraction is 1.5; it must be from 0 to below 1"),
+        ({"val_fraction": 1e-5}, "val_fraction 1e-05 leaves 2000 images for training and 0 for validation"),
+        ({"progressive": 2}, "progressive is 2; it must be from 4 to the image's 28 px"),
+        ({"progressive": 32}, "progressive is 32; it must be from 4 to the image's 28 px"),
+        ({"augment": Augment(crop=1), "transforms": [v2.RandomHorizontalFlip()]}, "are both set"),
+    ],
+    ids=str,
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        ready(MNIST(sample=True, **arguments))

@@ -1,0 +1,126 @@
+"""The start and the end of every command."""
+
+import argparse
+import errno
+import sys
+
+import pytest
+from conftest import assert_refused
+
+from cnn_zoo.command_line.run import ArgumentParser, positive_int, run, user_error_behind
+from cnn_zoo.errors import UserError
+from cnn_zoo.files import NOT_WRITABLE
+
+
+def raising(error):
+    """Return a command that raises an error."""
+
+    def main(arguments):
+        raise error
+
+    return main
+
+
+def test_a_command_that_returns_has_status_0(invoke):
+    result = invoke(lambda arguments: print(arguments), "--count", 3)
+    assert (result.status, result.out, result.err) == (0, "['--count', '3']\n", "")
+
+
+def test_without_a_list_the_arguments_are_those_of_the_process(monkeypatch):
+    got = []
+    monkeypatch.setattr(sys, "argv", ["a_command", "--count", "3"])
+    run(got.extend)
+    assert got == ["--count", "3"]
+
+
+def test_a_user_error_is_one_line_and_status_2(invoke):
+    result = invoke(raising(UserError("The number is 0; it must be at least 1.")))
+    assert_refused(result, "error: The number is 0; it must be at least 1.")
+    assert result.err.count("\n") == 1
+
+
+def test_a_user_error_behind_another_error_is_told(invoke):
+    def main(arguments):
+        try:
+            raise UserError("There is no backbone.")
+        except UserError as error:
+            raise ValueError("wrapped") from error
+
+    assert_refused(invoke(main), "There is no backbone.")
+
+
+@pytest.mark.parametrize("code", sorted(NOT_WRITABLE))
+def test_a_file_that_cannot_be_written_is_told_in_one_line(code, invoke):
+    assert_refused(invoke(raising(OSError(code, "reason", "a/file.txt"))), "a/file.txt cannot be written (reason)")
+
+
+def test_a_full_disk_without_a_name_is_told_in_one_line(invoke):
+    assert_refused(invoke(raising(OSError(errno.ENOSPC, "No space left"))), "A file cannot be written (No space left)")
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.ECONNRESET, "reset"), FileNotFoundError("gone")])
+def test_an_error_of_the_program_keeps_its_traceback(error):
+    with pytest.raises(type(error), match=str(error).replace("[", r"\[").replace("]", r"\]")):
+        run(raising(error), [])
+
+
+def test_ctrl_c_has_status_130(invoke):
+    assert invoke(raising(KeyboardInterrupt())) == (130, "", "")
+
+
+def test_ctrl_c_that_lightning_turned_into_an_exit_has_status_130(invoke):
+    def main(arguments):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    assert invoke(main).status == 130
+
+
+@pytest.mark.parametrize("status", [0, 1, 143])
+def test_an_exit_of_the_command_is_kept(status, invoke):
+    assert invoke(raising(SystemExit(status))).status == status
+
+
+def test_no_user_error_is_found_where_there_is_none():
+    assert user_error_behind(ValueError("ours")) is None and user_error_behind(None) is None
+
+
+# Arguments
+
+
+@pytest.fixture
+def parser():
+    parser = ArgumentParser("count", "Count things.\n\npython -m cnn_zoo.count [--number N]")
+    parser.add_argument("--number", type=positive_int, default=1)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nmber", "3"], "unrecognized arguments: --nmber 3"),
+        (["--num", "3"], "unrecognized arguments: --num 3"),  # no abbreviations
+        (["--number", "0"], "argument --number: must be a whole number from 1, not '0'"),
+        (["--number", "-1"], "argument --number: "),
+        (["--number", "1.5"], "argument --number: must be a whole number from 1, not '1.5'"),
+        (["--number", "many"], "argument --number: must be a whole number from 1, not 'many'"),
+        (["--number"], "argument --number: expected one argument"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_a_hint(words, message, parser, invoke):
+    result = invoke(lambda arguments: print(parser.parse_args(arguments)), *words)
+    assert_refused(result, message)
+    assert result.err.endswith("; --help lists the options.\n")
+
+
+def test_a_right_argument_is_converted(parser):
+    assert parser.parse_args(["--number", "12"]) == argparse.Namespace(number=12)
+
+
+def test_help_is_the_description_as_it_was_written(parser, invoke):
+    result = invoke(parser.parse_args, "--help")
+    assert result.status == 0
+    assert result.out.startswith("usage: python -m cnn_zoo.count ")
+    assert "Count things.\n\npython -m cnn_zoo.count [--number N]\n" in result.out

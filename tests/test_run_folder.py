@@ -1,0 +1,57 @@
+"""The folder that a training leaves."""
+
+import pytest
+from conftest import QUICK
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.formats.run_folder import RunFolder, newest_run, read_config
+
+
+def test_the_paths_are_those_of_a_finished_run(finished_run):
+    folder = RunFolder(finished_run)
+    files = (folder.config, folder.card, folder.metrics, folder.curves, folder.onnx, folder.weights)
+    assert all(path.is_file() for path in (*files, folder.best, folder.last))
+    assert folder.previous.parent == folder.checkpoints and not folder.previous.exists()
+
+
+def test_it_is_found_from_a_checkpoint(finished_run, monkeypatch):
+    monkeypatch.chdir(finished_run / "checkpoints")
+    assert RunFolder.of_checkpoint("best.ckpt").config.samefile(finished_run / "config.yaml")
+
+
+def test_the_configuration_is_that_of_the_run(finished_run):
+    config = RunFolder(finished_run).read_config()
+    assert config["model"]["backbone"] == "lenet5" and config["trainer"]["max_epochs"] == 3
+    assert read_config(QUICK)["data"]["init_args"] == {"sample": True, "batch_size": 50}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is no configuration"),
+        (b"model: [", "cannot be read"),
+        (b"model: \xff\xfe", "cannot be read"),
+        (b"[1, 2]", "does not contain keys with values"),
+        (b"", "does not contain keys with values"),
+        (b"model: !!python/object/apply:os.mkdir [ran]", "cannot be read"),
+    ],
+)
+def test_what_is_not_a_configuration_is_refused(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(tmp_path)
+    if content is not None:
+        folder.config.write_bytes(content)
+    with pytest.raises(UserError, match=message) as refusal:
+        folder.read_config()
+    assert str(folder.config) in str(refusal.value) and "\n" not in str(refusal.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_newest_run_has_the_highest_number_and_a_last_checkpoint(tmp_path):
+    for name in ("version_2", "version_10", "version_11", "version_x", "other"):
+        RunFolder(tmp_path / name).checkpoints.mkdir(parents=True)
+    assert newest_run(tmp_path) is None
+    for name in ("version_2", "version_10", "version_x", "other"):
+        RunFolder(tmp_path / name).last.touch()
+    assert newest_run(tmp_path) == RunFolder(tmp_path / "version_10")
+    assert newest_run(tmp_path / "nothing") is None

@@ -1,0 +1,60 @@
+"""Learning-rate schedules."""
+
+import pytest
+import torch
+from torch.optim import SGD
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.tasks.schedules import make_schedule
+
+TORCH = "torch.optim.lr_scheduler"
+STEPS = 100
+
+
+def rates(path, **arguments):
+    """Return the learning rate of each of 100 steps."""
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = make_schedule(path, optimizer, arguments, STEPS)
+    seen = []
+    for _ in range(STEPS):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "first", "highest", "last"),
+    [
+        (f"{TORCH}.OneCycleLR", {"max_lr": 0.5}, 0.02, 0.5, 0.5 / 25e4),
+        (f"{TORCH}.CosineAnnealingLR", {}, 0.1, 0.1, 0.0),
+        ("cnn_zoo.tasks.warmup_cosine", {"warmup": 0.1}, 0.01, 0.1, 0.0),
+        (f"{TORCH}.CyclicLR", {"base_lr": 0.01, "max_lr": 0.2, "cycle_momentum": False}, 0.01, 0.2, 0.0138),
+        (f"{TORCH}.MultiStepLR", {"milestones": [50, 75]}, 0.1, 0.1, 0.001),
+    ],
+)
+def test_schedules_need_no_length_from_the_user(path, arguments, first, highest, last):
+    seen = rates(path, **arguments)
+    assert (seen[0], max(seen), seen[-1]) == pytest.approx((first, highest, last), abs=1e-3)
+
+
+def test_a_length_of_the_users_is_kept():
+    seen = rates(f"{TORCH}.CosineAnnealingLR", T_max=50)
+    assert seen[50] == pytest.approx(0, abs=1e-9) and seen[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_warmup_cosine_ends_at_its_final_rate():
+    assert rates("cnn_zoo.tasks.warmup_cosine", final=0.3)[-1] == pytest.approx(0.03, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "message"),
+    [
+        (f"{TORCH}.OneCycleLR", {}, "cannot be built"),
+        (f"{TORCH}.OneCycle", {}, "cannot be imported"),
+        (f"{TORCH}.StepLR", {"stepsize": 3}, "takes no argument 'stepsize'; it accepts step_size"),
+    ],
+)
+def test_a_wrong_schedule_is_refused(path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        rates(path, **arguments)

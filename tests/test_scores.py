@@ -1,0 +1,49 @@
+"""The loss, accuracy and confusion matrix of an epoch."""
+
+import pytest
+import torch
+
+from cnn_zoo.tasks.scores import Scores
+
+
+@pytest.fixture
+def scores():
+    """The scores of two batches: three images with the classes 0, 1, 2, of which the last is taken for 1; then one."""
+    scores = Scores(3)
+    scores.update(torch.tensor(1.0), torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2]))
+    scores.update(torch.tensor(4.0), torch.eye(3)[[2]], torch.tensor([2]))
+    return scores
+
+
+def test_the_loss_is_the_mean_over_images(scores):
+    assert float(scores.compute()["loss"]) == 1.75
+
+
+def test_the_accuracy_is_the_fraction_of_images(scores):
+    assert float(scores.compute()["accuracy"]) == 0.75
+
+
+def test_the_confusion_counts_true_classes_in_rows(scores):
+    assert scores.compute()["confusion"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_a_reset_forgets_all_images(scores):
+    scores.reset()
+    scores.update(torch.tensor(2.0), torch.eye(3)[[0]], torch.tensor([0]))
+    computed = scores.compute()
+    assert float(computed["loss"]) == 2.0 and computed["confusion"].sum() == 1
+
+
+def test_restored_sums_continue_where_they_were_saved(scores):
+    other = Scores(3)
+    other.restore(scores.sums())
+    for one in (scores, other):
+        one.update(torch.tensor(1.0), torch.eye(3)[[0]], torch.tensor([0]))
+    assert torch.equal(other.compute()["confusion"], scores.compute()["confusion"])
+    assert torch.equal(other.compute()["loss"], scores.compute()["loss"])
+
+
+def test_saved_sums_do_not_change_with_later_images(scores):
+    saved = scores.sums()
+    scores.update(torch.tensor(1.0), torch.eye(3)[[0]], torch.tensor([0]))
+    assert saved["confusion"].sum() == 4
