@@ -1,7 +1,6 @@
 """List the commands, or run one of them: python -m cnn_zoo [COMMAND …]."""
 
 import ast
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,4 +47,4 @@ def console_script() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(console_script())
+    console_script()

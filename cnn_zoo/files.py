@@ -4,7 +4,7 @@ import csv
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise
         raise NotWritableError(path, error.strerror) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not exist, or its folder may be a file
+            part.unlink()
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

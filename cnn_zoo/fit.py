@@ -9,7 +9,7 @@ from cnn_zoo.callbacks.trainer import best_checkpoint
 from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user_error
 from cnn_zoo.command_line.process import keep_freed_memory
 from cnn_zoo.command_line.run import run
-from cnn_zoo.data.batches import report_worker_errors
+from cnn_zoo.data.workers import report_worker_errors
 
 
 def main(arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -22,6 +23,8 @@ QUICK = ROOT / "experiments" / "quickstart.yaml"
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: as many tests run as there are cores
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("repeatable", derandomize=True, max_examples=30, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 class Result(NamedTuple):

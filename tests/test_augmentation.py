@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
@@ -14,9 +14,6 @@ from cnn_zoo.data.augmentation import Augmentation, TrainingBatch, augment, prog
 from cnn_zoo.data.batches import RawBatch
 from cnn_zoo.data.mixing import partners
 from cnn_zoo.errors import UserError
-
-settings.register_profile("repeatable", derandomize=True, max_examples=30, deadline=None, database=None)
-settings.load_profile("repeatable")
 
 MEAN, STD = CIFAR10.mean, CIFAR10.std
 PLAIN = {"mean": [0.0], "std": [1.0]}  # normalisation that only scales to [0, 1]

@@ -5,16 +5,12 @@ from multiprocessing import active_children
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchvision.transforms import v2
 
 from cnn_zoo.data.batches import Batches, RawBatch
-
-settings.register_profile("repeatable", derandomize=True, max_examples=30, deadline=None, database=None)
-settings.load_profile("repeatable")
-
 
 # Order
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnn_zoo import create_model
-from cnn_zoo.formats.backbone_file import load_classifier
+from cnn_zoo.callbacks.calibration import calibration_sums, expected_error, precision_recall
 from cnn_zoo.callbacks.curves import best_row, verdict
 from cnn_zoo.callbacks.export import Export
 from cnn_zoo.callbacks.network_pictures import Inside, add_graph, filters
-from cnn_zoo.callbacks.calibration import calibration_sums, expected_error, precision_recall
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.backbone_file import load_classifier
 from cnn_zoo.tasks import Classification
 
 

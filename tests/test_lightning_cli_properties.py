@@ -8,13 +8,10 @@ from unittest.mock import patch
 import pytest
 import yaml
 from conftest import QUICK
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_zoo.command_line.lightning_cli import CLI
-
-settings.register_profile("repeatable", derandomize=True, max_examples=30, deadline=None, database=None)
-settings.load_profile("repeatable")
 
 seeds = st.integers(0, 2**32 - 1)
 parts = st.floats(0, 1, allow_subnormal=False)

@@ -1,13 +1,10 @@
 """The validation split."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_zoo.data.split import stratified_split
-
-settings.register_profile("repeatable", derandomize=True, max_examples=30, deadline=None, database=None)
-settings.load_profile("repeatable")
 
 seeds = st.integers(0, 2**32 - 1)
 fractions = st.sampled_from([0.0, 0.1, 1 / 12, 0.5]) | st.floats(0, 0.99)

@@ -28,7 +28,7 @@ def check_refused(tmp_path, monkeypatch, invoke):
 
     def check(message, command, *words):
         assert_refused(invoke(command.main, "--config", QUICK, *words), message)
-        assert not (tmp_path / "ran").exists() and not (tmp_path / "runs").exists()
+        assert not (tmp_path / "ran").exists()
 
     return check
 
@@ -89,8 +89,8 @@ def write_other_network(path):
     [
         (write_text, "net.safetensors is not a safetensors file"),
         (write_malicious, "net.safetensors is not a safetensors file"),
-        (write_other_network, "net.safetensors"),
-        (lambda path: None, "net.safetensors"),
+        (write_other_network, "net.safetensors are of another network"),
+        (lambda path: None, "There are no weights of torchvision named"),
     ],
     ids=["text", "malicious", "other network", "missing"],
 )

@@ -128,10 +128,12 @@ class GoogLeNet(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
     def forward_with_aux(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # three times (N, num_classes)
-        third, fourth, fifth = self.stages
-        after_4a = fourth[:2](third(self.stem(images)))
-        after_4d = fourth[2:5](after_4a)
-        return self.head(fifth(fourth[5:](after_4d))), self.aux1(after_4a), self.aux2(after_4d)
+        stage3, stage4, stage5 = self.stages
+        pool, inception_4a, inception_4b, inception_4c, inception_4d, inception_4e = stage4.children()
+        after_4a = inception_4a(pool(stage3(self.stem(images))))
+        after_4d = inception_4d(inception_4c(inception_4b(after_4a)))
+        logits = self.head(stage5(inception_4e(after_4d)))
+        return logits, self.aux1(after_4a), self.aux2(after_4d)
 
 
 def googlenet(

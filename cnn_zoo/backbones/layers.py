@@ -80,6 +80,12 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
     return layer
 
 
+def zero_bias(conv: nn.Conv2d) -> None:
+    """Start the bias of a convolution at 0."""
+    assert conv.bias is not None  # PyTorch declares it as optional
+    nn.init.zeros_(conv.bias)
+
+
 def require_size(network: str, image_size: int, smallest: int) -> None:
     """Refuse images so small that the network's halvings leave no pixel.
 
@@ -109,7 +115,7 @@ class SqueezeExcite(nn.Module):
         squeeze, excite = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
         for conv in (squeeze, excite):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            zero_bias(conv)
         self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, activation, excite, gate)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)

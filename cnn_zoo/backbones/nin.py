@@ -6,13 +6,13 @@ after the last 1x1 convolution, so that a logit can be negative and no class can
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, require_size
+from cnn_zoo.backbones.layers import SMALL_IMAGE, require_size, zero_bias
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> nn.Conv2d:
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
+    zero_bias(layer)
     return layer
 
 

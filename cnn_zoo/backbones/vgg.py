@@ -10,7 +10,7 @@ end in 1 x 1, as 32 px do, where rounding down would leave nothing.
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, linear
+from cnn_zoo.backbones.layers import SMALL_IMAGE, linear, zero_bias
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block
 
@@ -22,7 +22,7 @@ def conv(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Sequential
     """
     layer = nn.Conv2d(in_channels, out_channels, 3, padding=1)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
+    zero_bias(layer)
     if batch_norm:
         return nn.Sequential(layer, nn.BatchNorm2d(out_channels), nn.ReLU())
     return nn.Sequential(layer, nn.ReLU())

@@ -104,7 +104,7 @@ def run_contender(name: str, steps: int, arguments: list[str]) -> None:
         keep_freed_memory()
     if name == "fit":
         cli = CLI(arguments)
-        cli.trainer.callbacks.append(StepDone())  # type: ignore[attr-defined]  # lightning sets it undeclared
+        cli.trainer.callbacks.append(StepDone())
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         sys.exit("error: The training ended before the benchmark; set --trainer.max_epochs higher.")
     cli = CLI(arguments, training=False)

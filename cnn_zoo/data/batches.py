@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cnn_zoo.data.workers import report_worker_errors as report_worker_errors  # fit.py still imports it from here
 from cnn_zoo.data.workers import survive_first_signal
 
 LARGEST_SEED = 0x7FFF_FFFF_FFFF_FFFF

@@ -1,0 +1,98 @@
+"""The main command: train, test the best checkpoint once, leave a run folder."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+import torch
+from conftest import QUICK, assert_refused, run_python
+from events import read_events
+from safetensors.torch import load_file
+from torch import nn
+
+from cnn_zoo import fit
+
+FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
+OFF = ["--export=null", "--curves=null", "--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
+CROPS = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"size": 28, "padding": 4}}]'
+
+
+def test_the_quick_start_learns(tmp_path):
+    done = run_python("cnn_zoo.fit", "--config", QUICK, "--trainer.default_root_dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "epoch  15/15" in done.stdout and "test accuracy" in done.stdout
+    card = json.loads((tmp_path / "quickstart" / "version_0" / "result.json").read_text())
+    assert card["test_accuracy"] > 0.75
+
+
+def test_the_run_folder_is_complete(finished_run):
+    files = {path.name for path in finished_run.iterdir() if not path.name.startswith("events.out.tfevents.")}
+    written = {"metrics.csv", "curves.png", "model.onnx", "backbone.safetensors", "result.json"}
+    assert files == written | {"config.yaml", "hparams.yaml", "checkpoints"}
+    assert {path.name for path in (finished_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert list(finished_run.rglob("*.part*")) == []
+
+
+@pytest.mark.parametrize("name", ["train/loss", "train/accuracy", "val/loss", "val/accuracy"])
+def test_metrics_are_scalars_by_epoch(name, finished_run):
+    assert [event.step for event in read_events(finished_run).scalars[name]] == [0, 1, 2]
+
+
+def test_the_learning_rate_and_the_test_are_scalars(finished_run):
+    assert {"lr-AdamW", "test/loss", "test/accuracy"} <= set(read_events(finished_run).scalars)
+
+
+def test_without_validation_the_last_epoch_is_tested(quick_fit):
+    folder, card = quick_fit(*FEW, "--data.val_fraction=0", "--export=null", "--network_pictures=null")
+    assert card["val_accuracy"] is None and card["best_epoch"] == card["epochs"] == 2
+    tested, last = (torch.load(folder / "checkpoints" / name, weights_only=True) for name in ("best.ckpt", "last.ckpt"))
+    assert tested["global_step"] == last["global_step"] == 10
+
+
+def test_early_stopping_ends_the_training_and_is_reported(quick_fit, capsys):
+    stop = ["--trainer.max_epochs=9", "--early_stopping.patience=2", "--early_stopping.min_delta=1"]
+    _, card = quick_fit(*FEW, *stop, "--export=null", "--network_pictures=null")
+    assert card["epochs"] == 3  # nothing is an improvement after the first epoch
+    assert "did not improve" in capsys.readouterr().out
+
+
+def test_averaged_weights_are_tested_and_kept(quick_fit):
+    folder, card = quick_fit("--ema.decay=0.9", "--model.test_flip=true", *FEW)
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
+    exported = load_file(folder / "backbone.safetensors")
+    assert all(torch.equal(averaged[f"backbone.{name}"], tensor) for name, tensor in exported.items())
+    assert not all(torch.equal(averaged[f"backbone.{name}"], current[f"backbone.{name}"]) for name in exported)
+    assert 0 <= card["test_accuracy_flip"] <= 1
+
+
+def test_a_schedule_with_an_end_cannot_be_made_longer(quick_fit, invoke, tmp_path):
+    folder, _ = quick_fit(*FEW, *OFF)
+    longer = ["--trainer.max_epochs=3", "--ckpt_path", folder / "checkpoints" / "last.ckpt"]
+    result = invoke(fit.main, "--config", QUICK, *FEW, *OFF, *longer, "--trainer.default_root_dir", tmp_path / "runs")
+    assert_refused(result, "OneCycleLR has reached its end")
+
+
+def test_a_training_with_data_workers_ends(tmp_path):
+    words = ["--config", QUICK, *FEW, *OFF, f"--data.transforms={CROPS}", "--data.num_workers=2"]
+    done = run_python("cnn_zoo.fit", *words, "--trainer.default_root_dir", tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+class Die(nn.Module):
+    """A transform that kills its worker process."""
+
+    def forward(self, image):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_data_worker_is_reported(invoke, tmp_path):
+    transforms = ['--data.transforms=[{"class_path": "test_fit.Die"}]', "--data.num_workers=2"]
+    result = invoke(fit.main, "--config", QUICK, *FEW, *transforms, "--trainer.default_root_dir", tmp_path)
+    assert_refused_somewhere = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert result.status == 2 and "Traceback" not in result.err and len(assert_refused_somewhere) == 1
+    # torch hears of it at once, or within five seconds where lightning has taken its signal handler away
+    said = r"error: DataLoader worker \(pid.*(killed by signal: Killed|exited unexpectedly), so training stopped; "
+    assert re.match(said, assert_refused_somewhere[0])
