@@ -20,7 +20,7 @@ def conv_relu(in_channels: int, out_channels: int, *, kernel_size: int, padding:
 class AlexNet(nn.Module):
     """A network of five convolutions, three of them with an overlapping max-pool, and three fully connected layers."""
 
-    def __init__(self, *, dropout: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, dropout: float) -> None:
         super().__init__()
         if image_size <= SMALL_IMAGE:
             first = conv_relu(in_channels, 64, kernel_size=5, padding=2)
@@ -60,4 +60,4 @@ class AlexNet(nn.Module):
 
 def alexnet(*, num_classes: int, in_channels: int, image_size: int, dropout: float = 0.5) -> AlexNet:
     """Return AlexNet; `dropout` is the probability, from 0 to 1, before the first two fully connected layers."""
-    return AlexNet(dropout=dropout, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    return AlexNet(num_classes, in_channels, image_size, dropout=dropout)

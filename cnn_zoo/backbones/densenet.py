@@ -78,21 +78,20 @@ class DenseNet(nn.Module):
 
     def __init__(
         self,
-        *,
-        depths: tuple[int, ...],
-        growth: int,
-        stem_width: int,
-        bottleneck: bool,
-        memory_efficient: bool,
         num_classes: int,
         in_channels: int,
         image_size: int,
+        *,
+        depths: tuple[int, ...],
+        growth: int,
+        memory_efficient: bool,
+        bottleneck: bool = True,
     ) -> None:
         super().__init__()
         require_size("DenseNet", image_size, 2 ** (len(depths) - 1))
-        self.stem = make_stem(in_channels, stem_width, image_size)
+        channels = 2 * growth
+        self.stem = make_stem(in_channels, channels, image_size)
         self.stages = nn.Sequential()
-        channels = stem_width
         for i, depth in enumerate(depths):
             stage = nn.Sequential()
             if i > 0:
@@ -117,70 +116,41 @@ class DenseNet(nn.Module):
 def densenet121(*, num_classes: int, in_channels: int, image_size: int, memory_efficient: bool = False) -> DenseNet:
     """Return DenseNet-121; `memory_efficient=True` trains with less memory in more time."""
     return DenseNet(
-        depths=(6, 12, 24, 16),
-        growth=32,
-        stem_width=64,
-        bottleneck=True,
-        memory_efficient=memory_efficient,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
+        num_classes, in_channels, image_size, depths=(6, 12, 24, 16), growth=32, memory_efficient=memory_efficient
     )
 
 
 def densenet161(*, num_classes: int, in_channels: int, image_size: int, memory_efficient: bool = False) -> DenseNet:
     """Return DenseNet-161; `memory_efficient=True` trains with less memory in more time."""
     return DenseNet(
-        depths=(6, 12, 36, 24),
-        growth=48,
-        stem_width=96,
-        bottleneck=True,
-        memory_efficient=memory_efficient,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
+        num_classes, in_channels, image_size, depths=(6, 12, 36, 24), growth=48, memory_efficient=memory_efficient
     )
 
 
 def densenet169(*, num_classes: int, in_channels: int, image_size: int, memory_efficient: bool = False) -> DenseNet:
     """Return DenseNet-169; `memory_efficient=True` trains with less memory in more time."""
     return DenseNet(
-        depths=(6, 12, 32, 32),
-        growth=32,
-        stem_width=64,
-        bottleneck=True,
-        memory_efficient=memory_efficient,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
+        num_classes, in_channels, image_size, depths=(6, 12, 32, 32), growth=32, memory_efficient=memory_efficient
     )
 
 
 def densenet201(*, num_classes: int, in_channels: int, image_size: int, memory_efficient: bool = False) -> DenseNet:
     """Return DenseNet-201; `memory_efficient=True` trains with less memory in more time."""
     return DenseNet(
-        depths=(6, 12, 48, 32),
-        growth=32,
-        stem_width=64,
-        bottleneck=True,
-        memory_efficient=memory_efficient,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
+        num_classes, in_channels, image_size, depths=(6, 12, 48, 32), growth=32, memory_efficient=memory_efficient
     )
 
 
 def densenet40_k12(*, num_classes: int, in_channels: int, image_size: int, memory_efficient: bool = False) -> DenseNet:
     """Return DenseNet-40 for CIFAR, growth 12; `memory_efficient=True` trains with less memory in more time."""
     return DenseNet(
+        num_classes,
+        in_channels,
+        image_size,
         depths=(12, 12, 12),
         growth=12,
-        stem_width=24,
         bottleneck=False,
         memory_efficient=memory_efficient,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
     )
 
 
@@ -189,12 +159,5 @@ def densenet_bc100_k12(
 ) -> DenseNet:
     """Return DenseNet-BC-100 for CIFAR, growth 12; `memory_efficient=True` trains with less memory in more time."""
     return DenseNet(
-        depths=(16, 16, 16),
-        growth=12,
-        stem_width=24,
-        bottleneck=True,
-        memory_efficient=memory_efficient,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
+        num_classes, in_channels, image_size, depths=(16, 16, 16), growth=12, memory_efficient=memory_efficient
     )

@@ -68,15 +68,14 @@ class EfficientNet(nn.Module):
 
     def __init__(
         self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
         *,
         width: float,
         depth: float,
         dropout: float,
-        batch_norm_eps: float = 1e-5,
-        batch_norm_momentum: float = 0.1,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
+        slow_batch_norm: bool = False,
     ) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE
@@ -103,8 +102,8 @@ class EfficientNet(nn.Module):
         nn.init.zeros_(classifier.bias)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), classifier)
         for layer in self.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.eps, layer.momentum = batch_norm_eps, batch_norm_momentum
+            if slow_batch_norm and isinstance(layer, nn.BatchNorm2d):
+                layer.eps, layer.momentum = 1e-3, 0.01
 
     def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
         return self.head(self.stages(self.stem(images)))
@@ -124,113 +123,44 @@ def efficientnet(
     The paper's compound scaling by phi: depth 1.2**phi, width 1.1**phi, image_size 1.15**phi times B0's 224 px. MACs
     grow by about 2**phi.
     """
-    return EfficientNet(
-        width=width,
-        depth=depth,
-        dropout=dropout,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=width, depth=depth, dropout=dropout)
 
 
 def efficientnet_b0(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B0, made for images of 224 px."""
-    return EfficientNet(
-        width=1.0,
-        depth=1.0,
-        dropout=0.2,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.0, depth=1.0, dropout=0.2)
 
 
 def efficientnet_b1(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B1, made for images of 240 px."""
-    return EfficientNet(
-        width=1.0,
-        depth=1.1,
-        dropout=0.2,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.0, depth=1.1, dropout=0.2)
 
 
 def efficientnet_b2(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B2, made for images of 288 px."""
-    return EfficientNet(
-        width=1.1,
-        depth=1.2,
-        dropout=0.3,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.1, depth=1.2, dropout=0.3)
 
 
 def efficientnet_b3(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B3, made for images of 300 px."""
-    return EfficientNet(
-        width=1.2,
-        depth=1.4,
-        dropout=0.3,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.2, depth=1.4, dropout=0.3)
 
 
 def efficientnet_b4(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B4, made for images of 380 px."""
-    return EfficientNet(
-        width=1.4,
-        depth=1.8,
-        dropout=0.4,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.4, depth=1.8, dropout=0.4)
 
 
 def efficientnet_b5(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B5, made for images of 456 px."""
-    return EfficientNet(
-        width=1.6,
-        depth=2.2,
-        dropout=0.4,
-        batch_norm_eps=1e-3,
-        batch_norm_momentum=0.01,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.6, depth=2.2, dropout=0.4, slow_batch_norm=True)
 
 
 def efficientnet_b6(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B6, made for images of 528 px."""
-    return EfficientNet(
-        width=1.8,
-        depth=2.6,
-        dropout=0.5,
-        batch_norm_eps=1e-3,
-        batch_norm_momentum=0.01,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=1.8, depth=2.6, dropout=0.5, slow_batch_norm=True)
 
 
 def efficientnet_b7(*, num_classes: int, in_channels: int, image_size: int) -> EfficientNet:
     """Return EfficientNet-B7, made for images of 600 px."""
-    return EfficientNet(
-        width=2.0,
-        depth=3.1,
-        dropout=0.5,
-        batch_norm_eps=1e-3,
-        batch_norm_momentum=0.01,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return EfficientNet(num_classes, in_channels, image_size, width=2.0, depth=3.1, dropout=0.5, slow_batch_norm=True)

@@ -90,7 +90,7 @@ class GoogLeNet(nn.Module):
     With `aux` it has two more heads, `aux1` and `aux2`, for training.
     """
 
-    def __init__(self, *, five_by_five: bool, aux: bool, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, five_by_five: bool, aux: bool) -> None:
         super().__init__()
         require_size("googlenet", image_size, 4)
         inception = partial(Inception, five_kernel=5 if five_by_five else 3)
@@ -140,10 +140,4 @@ def googlenet(
     *, num_classes: int, in_channels: int, image_size: int, five_by_five: bool = True, aux: bool = False
 ) -> GoogLeNet:
     """Return GoogLeNet; `five_by_five=False` is torchvision's with 3x3 kernels, `aux=True` adds two training heads."""
-    return GoogLeNet(
-        five_by_five=five_by_five,
-        aux=aux,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return GoogLeNet(num_classes, in_channels, image_size, five_by_five=five_by_five, aux=aux)

@@ -73,15 +73,15 @@ class HarDNet(nn.Module):
 
     def __init__(
         self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
         *,
         stem_widths: tuple[int, int],
         stages: list[list[Block]],
         multiplier: float,
         separable: bool,
         dropout: float,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
     ) -> None:
         super().__init__()
         require_size("HarDNet", image_size, 8)
@@ -134,54 +134,54 @@ STAGES_85 = [
 def hardnet39ds(*, num_classes: int, in_channels: int, image_size: int) -> HarDNet:
     """Return HarDNet-39DS: depthwise-separable convolutions."""
     return HarDNet(
+        num_classes,
+        in_channels,
+        image_size,
         stem_widths=(24, 48),
         stages=STAGES_39,
         multiplier=1.6,
         separable=True,
         dropout=0.05,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
     )
 
 
 def hardnet68ds(*, num_classes: int, in_channels: int, image_size: int) -> HarDNet:
     """Return HarDNet-68DS: HarDNet-68 with depthwise-separable convolutions."""
     return HarDNet(
+        num_classes,
+        in_channels,
+        image_size,
         stem_widths=(32, 64),
         stages=STAGES_68,
         multiplier=1.7,
         separable=True,
         dropout=0.05,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
     )
 
 
 def hardnet68(*, num_classes: int, in_channels: int, image_size: int) -> HarDNet:
     """Return HarDNet-68."""
     return HarDNet(
+        num_classes,
+        in_channels,
+        image_size,
         stem_widths=(32, 64),
         stages=STAGES_68,
         multiplier=1.7,
         separable=False,
         dropout=0.1,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
     )
 
 
 def hardnet85(*, num_classes: int, in_channels: int, image_size: int) -> HarDNet:
     """Return HarDNet-85."""
     return HarDNet(
+        num_classes,
+        in_channels,
+        image_size,
         stem_widths=(48, 96),
         stages=STAGES_85,
         multiplier=1.7,
         separable=False,
         dropout=0.2,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
     )

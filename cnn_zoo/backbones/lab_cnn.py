@@ -8,7 +8,7 @@ from cnn_zoo.backbones.layers import make_activation, require_size
 class LabCNN(nn.Module):
     """A network of two rounds of 5x5 convolution and 2x2 average pooling, then two fully connected layers."""
 
-    def __init__(self, *, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, activation: str) -> None:
         super().__init__()
         require_size("lab_cnn", image_size, 16)
         side = ((image_size - 4) // 2 - 4) // 2  # 4 at 28 px: a convolution takes a border of 2 px, a pooling half
@@ -28,4 +28,4 @@ class LabCNN(nn.Module):
 
 def lab_cnn(*, num_classes: int, in_channels: int, image_size: int, activation: str = "relu") -> LabCNN:
     """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS."""
-    return LabCNN(activation=activation, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    return LabCNN(num_classes, in_channels, image_size, activation=activation)

@@ -12,7 +12,7 @@ from cnn_zoo.backbones.layers import make_activation, require_size
 class LeNet5(nn.Module):
     """A network of two rounds of 5x5 convolution and 2x2 average pooling, then three fully connected layers."""
 
-    def __init__(self, *, activation: str, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, activation: str) -> None:
         super().__init__()
         require_size("lenet5", image_size, 12)
         padding = 2 if image_size < 32 else 0
@@ -39,4 +39,4 @@ class LeNet5(nn.Module):
 
 def lenet5(*, num_classes: int, in_channels: int, image_size: int, activation: str = "tanh") -> LeNet5:
     """Return LeNet-5; `activation` is a key of layers.ACTIVATIONS."""
-    return LeNet5(activation=activation, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    return LeNet5(num_classes, in_channels, image_size, activation=activation)

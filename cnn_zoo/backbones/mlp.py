@@ -11,7 +11,7 @@ class MLP(nn.Module):
     """A stem that flattens, one stage for each hidden layer, and a linear head."""
 
     def __init__(
-        self, *, hidden: Sequence[int], activation: str, num_classes: int, in_channels: int, image_size: int
+        self, num_classes: int, in_channels: int, image_size: int, *, hidden: Sequence[int], activation: str
     ) -> None:
         super().__init__()
         self.stem = nn.Flatten()
@@ -35,10 +35,4 @@ def mlp(
     activation: str = "relu",
 ) -> MLP:
     """Return an MLP; `hidden` are the units of each hidden layer, `activation` is a key of layers.ACTIVATIONS."""
-    return MLP(
-        hidden=hidden,
-        activation=activation,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return MLP(num_classes, in_channels, image_size, hidden=hidden, activation=activation)

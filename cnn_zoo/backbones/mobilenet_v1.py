@@ -28,7 +28,7 @@ def full_block(in_channels: int, out_channels: int, stride: int) -> nn.Sequentia
 class MobileNetV1(nn.Module):
     """A 3x3 stem, then stages of blocks without shortcuts. Each stage after the first halves H x W."""
 
-    def __init__(self, *, width: float, separable: bool, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: float, separable: bool) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE
         make_block = separable_block if separable else full_block
@@ -53,10 +53,4 @@ def mobilenet_v1(
     *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, separable: bool = True
 ) -> MobileNetV1:
     """Return MobileNet V1; `width` > 0 multiplies the channels, `separable=False` makes the 3x3 convolutions full."""
-    return MobileNetV1(
-        width=width,
-        separable=separable,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return MobileNetV1(num_classes, in_channels, image_size, width=width, separable=separable)

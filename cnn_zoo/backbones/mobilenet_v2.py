@@ -34,7 +34,7 @@ STAGES = (
 class MobileNetV2(nn.Module):
     """A 3x3 stem, seven stages of inverted residuals, and a 1x1 convolution as the last stage."""
 
-    def __init__(self, *, width: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: float) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE
         channels = round_channels(32 * width)
@@ -66,4 +66,4 @@ class MobileNetV2(nn.Module):
 
 def mobilenet_v2(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV2:
     """Return MobileNet V2; `width` > 0 multiplies the channels (0.35 to 1.4 in the paper)."""
-    return MobileNetV2(width=width, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    return MobileNetV2(num_classes, in_channels, image_size, width=width)

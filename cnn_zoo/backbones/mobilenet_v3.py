@@ -125,14 +125,7 @@ class MobileNetV3(nn.Module):
     """A 3x3 stem, a stage for each resolution, a 1x1 convolution as the last stage, two fully connected layers."""
 
     def __init__(
-        self,
-        *,
-        stages: list[Stage],
-        hidden: int,
-        width: float,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
+        self, num_classes: int, in_channels: int, image_size: int, *, stages: list[Stage], hidden: int, width: float
     ) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE
@@ -167,23 +160,9 @@ class MobileNetV3(nn.Module):
 
 def mobilenet_v3_small(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV3:
     """Return MobileNet V3 small; `width` > 0 multiplies the channels (0.35 to 1.25 in the paper)."""
-    return MobileNetV3(
-        stages=SMALL,
-        hidden=1024,
-        width=width,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return MobileNetV3(num_classes, in_channels, image_size, stages=SMALL, hidden=1024, width=width)
 
 
 def mobilenet_v3_large(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV3:
     """Return MobileNet V3 large; `width` > 0 multiplies the channels (0.35 to 1.25 in the paper)."""
-    return MobileNetV3(
-        stages=LARGE,
-        hidden=1280,
-        width=width,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return MobileNetV3(num_classes, in_channels, image_size, stages=LARGE, hidden=1280, width=width)

@@ -29,7 +29,7 @@ def mlpconv(first: nn.Conv2d, *widths: int) -> nn.Sequential:
 class NiN(nn.Module):
     """A network of mlpconv layers with pooling between them. The last 1x1 convolution, averaged, gives the logits."""
 
-    def __init__(self, *, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int) -> None:
         super().__init__()
         require_size("nin", image_size, 4)
 
@@ -61,4 +61,4 @@ class NiN(nn.Module):
 
 def nin(*, num_classes: int, in_channels: int, image_size: int) -> NiN:
     """Return Network in Network."""
-    return NiN(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    return NiN(num_classes, in_channels, image_size)

@@ -77,14 +77,14 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
         *,
         block: Callable[[int, int, int, str], Residual],
         depths: tuple[int, ...],
         width: int,
         shortcut: str,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
     ) -> None:
         super().__init__()
         self.stem = make_stem(in_channels, width, image_size)
@@ -106,194 +106,74 @@ class ResNet(nn.Module):
 
 def resnet18(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-18."""
-    return ResNet(
-        block=basic,
-        depths=(2, 2, 2, 2),
-        width=64,
-        shortcut="B",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(2, 2, 2, 2), width=64, shortcut="B")
 
 
 def resnet34(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-34."""
-    return ResNet(
-        block=basic,
-        depths=(3, 4, 6, 3),
-        width=64,
-        shortcut="B",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 4, 6, 3), width=64, shortcut="B")
 
 
 def resnet50(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-50."""
-    return ResNet(
-        block=bottleneck,
-        depths=(3, 4, 6, 3),
-        width=64,
-        shortcut="B",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=bottleneck, depths=(3, 4, 6, 3), width=64, shortcut="B")
 
 
 def resnet101(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-101."""
-    return ResNet(
-        block=bottleneck,
-        depths=(3, 4, 23, 3),
-        width=64,
-        shortcut="B",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=bottleneck, depths=(3, 4, 23, 3), width=64, shortcut="B")
 
 
 def resnet152(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-152."""
-    return ResNet(
-        block=bottleneck,
-        depths=(3, 8, 36, 3),
-        width=64,
-        shortcut="B",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=bottleneck, depths=(3, 8, 36, 3), width=64, shortcut="B")
 
 
 def resnet20(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
     """Return ResNet-20 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(
-        block=basic,
-        depths=(3, 3, 3),
-        width=16,
-        shortcut=shortcut,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 3, 3), width=16, shortcut=shortcut)
 
 
 def resnet32(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
     """Return ResNet-32 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(
-        block=basic,
-        depths=(5, 5, 5),
-        width=16,
-        shortcut=shortcut,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(5, 5, 5), width=16, shortcut=shortcut)
 
 
 def resnet44(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
     """Return ResNet-44 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(
-        block=basic,
-        depths=(7, 7, 7),
-        width=16,
-        shortcut=shortcut,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(7, 7, 7), width=16, shortcut=shortcut)
 
 
 def resnet56(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
     """Return ResNet-56 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(
-        block=basic,
-        depths=(9, 9, 9),
-        width=16,
-        shortcut=shortcut,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(9, 9, 9), width=16, shortcut=shortcut)
 
 
 def resnet110(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
     """Return ResNet-110 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(
-        block=basic,
-        depths=(18, 18, 18),
-        width=16,
-        shortcut=shortcut,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(18, 18, 18), width=16, shortcut=shortcut)
 
 
 def plain20(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-20 for CIFAR without shortcuts."""
-    return ResNet(
-        block=basic,
-        depths=(3, 3, 3),
-        width=16,
-        shortcut="none",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 3, 3), width=16, shortcut="none")
 
 
 def plain32(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-32 for CIFAR without shortcuts."""
-    return ResNet(
-        block=basic,
-        depths=(5, 5, 5),
-        width=16,
-        shortcut="none",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(5, 5, 5), width=16, shortcut="none")
 
 
 def plain44(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-44 for CIFAR without shortcuts."""
-    return ResNet(
-        block=basic,
-        depths=(7, 7, 7),
-        width=16,
-        shortcut="none",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(7, 7, 7), width=16, shortcut="none")
 
 
 def plain56(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-56 for CIFAR without shortcuts."""
-    return ResNet(
-        block=basic,
-        depths=(9, 9, 9),
-        width=16,
-        shortcut="none",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(9, 9, 9), width=16, shortcut="none")
 
 
 def plain34(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
     """Return ResNet-34 without shortcuts."""
-    return ResNet(
-        block=basic,
-        depths=(3, 4, 6, 3),
-        width=64,
-        shortcut="none",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 4, 6, 3), width=64, shortcut="none")

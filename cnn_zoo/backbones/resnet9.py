@@ -42,7 +42,7 @@ def widen(channels: int) -> nn.Sequential:
 class ResNet9(nn.Module):
     """A stem and three stages that double the width and halve H x W. The first and the last have a residual block."""
 
-    def __init__(self, *, width: int, stem_stride: int, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: int, stem_stride: int) -> None:
         super().__init__()
         require_size("resnet9", image_size, 8 * stem_stride)
         self.stem = conv_bn(in_channels, width, 3, stride=stem_stride, activation=nn.ReLU())
@@ -61,10 +61,4 @@ class ResNet9(nn.Module):
 
 def resnet9(*, num_classes: int, in_channels: int, image_size: int, width: int = 64, stem_stride: int = 1) -> ResNet9:
     """Return ResNet-9; `width` is the stem's channels, `stem_stride=2` halves H x W in it: a quarter of the MACs."""
-    return ResNet9(
-        width=width,
-        stem_stride=stem_stride,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ResNet9(num_classes, in_channels, image_size, width=width, stem_stride=stem_stride)

@@ -56,7 +56,7 @@ class ShuffleUnit(nn.Module):
 class ShuffleNetV1(nn.Module):
     """A stem, then three stages, each of which halves H x W and doubles the width."""
 
-    def __init__(self, *, groups: int, width: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, groups: int, width: float) -> None:
         super().__init__()
         if groups not in FIRST_STAGE_CHANNELS:
             raise UserError(f"shufflenet_v1 has no version with groups {groups}; choose one of 1, 2, 3, 4, 8.")
@@ -94,10 +94,4 @@ def shufflenet_v1(
     *, num_classes: int, in_channels: int, image_size: int, groups: int = 3, width: float = 1.0
 ) -> ShuffleNetV1:
     """Return ShuffleNet V1; `groups` is 1, 2, 3, 4 or 8, `width` > 0 multiplies the channels."""
-    return ShuffleNetV1(
-        groups=groups,
-        width=width,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return ShuffleNetV1(num_classes, in_channels, image_size, groups=groups, width=width)

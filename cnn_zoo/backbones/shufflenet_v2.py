@@ -62,7 +62,7 @@ class ShuffleUnit(nn.Module):
 class ShuffleNetV2(nn.Module):
     """A stem, three stages that halve H x W and double the width, and a 1x1 convolution as the last stage."""
 
-    def __init__(self, *, width: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: float) -> None:
         super().__init__()
         if width not in CHANNELS:
             raise UserError(f"shufflenet_v2 has no width {width}; choose one of {', '.join(map(str, CHANNELS))}.")
@@ -90,4 +90,4 @@ class ShuffleNetV2(nn.Module):
 
 def shufflenet_v2(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> ShuffleNetV2:
     """Return ShuffleNet V2; `width` multiplies the channels and is 0.5, 1, 1.5 or 2."""
-    return ShuffleNetV2(width=width, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    return ShuffleNetV2(num_classes, in_channels, image_size, width=width)

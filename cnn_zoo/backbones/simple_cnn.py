@@ -8,7 +8,7 @@ from cnn_zoo.backbones.layers import make_activation, require_size
 class SimpleCNN(nn.Module):
     """A network of two rounds of 3x3 convolution, batch norm, activation and 2x2 max-pooling, and a linear head."""
 
-    def __init__(self, *, activation: str, dropout: float, num_classes: int, in_channels: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, activation: str, dropout: float) -> None:
         super().__init__()
         require_size("simple_cnn", image_size, 4)
 
@@ -30,10 +30,4 @@ def simple_cnn(
     *, num_classes: int, in_channels: int, image_size: int, activation: str = "relu", dropout: float = 0.5
 ) -> SimpleCNN:
     """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS, `dropout` a probability from 0 to 1."""
-    return SimpleCNN(
-        activation=activation,
-        dropout=dropout,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return SimpleCNN(num_classes, in_channels, image_size, activation=activation, dropout=dropout)

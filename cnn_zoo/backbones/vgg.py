@@ -49,13 +49,13 @@ class VGG(nn.Module):
 
     def __init__(
         self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
         *,
         depths: tuple[int, int, int, int, int],
         batch_norm: bool,
         dropout: float,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
     ) -> None:
         super().__init__()
         blocks = []
@@ -77,47 +77,19 @@ class VGG(nn.Module):
 
 def vgg11(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
     """Return VGG-11; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
-    return VGG(
-        depths=(1, 1, 2, 2, 2),
-        batch_norm=batch_norm,
-        dropout=dropout,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return VGG(num_classes, in_channels, image_size, depths=(1, 1, 2, 2, 2), batch_norm=batch_norm, dropout=dropout)
 
 
 def vgg13(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
     """Return VGG-13; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
-    return VGG(
-        depths=(2, 2, 2, 2, 2),
-        batch_norm=batch_norm,
-        dropout=dropout,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return VGG(num_classes, in_channels, image_size, depths=(2, 2, 2, 2, 2), batch_norm=batch_norm, dropout=dropout)
 
 
 def vgg16(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
     """Return VGG-16; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
-    return VGG(
-        depths=(2, 2, 3, 3, 3),
-        batch_norm=batch_norm,
-        dropout=dropout,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return VGG(num_classes, in_channels, image_size, depths=(2, 2, 3, 3, 3), batch_norm=batch_norm, dropout=dropout)
 
 
 def vgg19(*, num_classes: int, in_channels: int, image_size: int, batch_norm: bool = True, dropout: float = 0.5) -> VGG:
     """Return VGG-19; `batch_norm=False` leaves the norms out, `dropout` is a probability from 0 to 1."""
-    return VGG(
-        depths=(2, 2, 4, 4, 4),
-        batch_norm=batch_norm,
-        dropout=dropout,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    return VGG(num_classes, in_channels, image_size, depths=(2, 2, 4, 4, 4), batch_norm=batch_norm, dropout=dropout)
