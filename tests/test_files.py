@@ -1,112 +1,82 @@
-"""Files are whole or absent, on a full disk too."""
+"""Files are complete or absent."""
 
+import csv
 import errno
 import os
 import stat
 
 import pytest
-import torch
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file
-
-FEW = ["--trainer.limit_train_batches", 5, "--trainer.limit_val_batches", 2, "--trainer.limit_test_batches", 2]
+from cnn_zoo.files import NOT_WRITABLE, NotWritableError, refuse_existing, whole_file, write_csv
 
 
-def test_a_file_takes_its_place_when_it_is_whole(tmp_path, monkeypatch):
-    path, synced, fsync = tmp_path / "new" / "file.txt", [], os.fsync
-    monkeypatch.setattr("os.fsync", lambda fd: (synced.append(stat.S_ISREG(os.fstat(fd).st_mode)), fsync(fd)))
+def test_a_file_takes_its_place_once_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "file.txt"
     with whole_file(path) as part:
         part.write_text("1")
-        assert not path.exists()
-    assert path.read_text() == "1" and synced == [True]
+        assert not path.exists() and part.suffix == ".txt"
+    assert path.read_text() == "1" and list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path, code):
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path, synced, fsync = tmp_path / "file.txt", [], os.fsync
+
+    def record(descriptor):
+        synced.append((stat.S_ISREG(os.fstat(descriptor).st_mode), path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", record)
+    with whole_file(path) as part:
+        part.write_text("1")
+    assert synced == [(True, False)]
+
+
+@pytest.mark.parametrize("code", sorted(NOT_WRITABLE), ids=lambda code: errno.errorcode[code])
+def test_a_file_that_cannot_be_written_leaves_the_old_one(code, tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with (
-        pytest.raises(UserError, match=f"file.txt cannot be written .{os.strerror(code)}"),
-        whole_file(path) as part,
-    ):
+    with pytest.raises(UserError) as raised, whole_file(path) as part:
         part.write_text("half")
         raise OSError(code, os.strerror(code))
+    message = f"{path} cannot be written ({os.strerror(code)}); the file that was there is unchanged."
+    assert str(raised.value) == message
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("mine"), ConnectionResetError("theirs")])
-def test_other_errors_pass_and_leave_nothing_half_written(tmp_path, error):
-    with pytest.raises(type(error)), whole_file(tmp_path / "file.txt") as part:
-        part.write_text("half")
-        raise error
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotWritableError, match="a.txt cannot be written"), whole_file(tmp_path / "file" / "a.txt"):
+        pass
+
+
+def test_the_message_names_the_file_that_the_user_asked_for(tmp_path):
+    with (
+        pytest.raises(UserError, match="outer.txt cannot be written .No space"),
+        whole_file(tmp_path / "outer.txt"),
+        whole_file(tmp_path / "inner.txt"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
 
 
-def full(name, after):
-    """os.replace of a disk that is full when the file `name` is written for the time after `after` times."""
-    replace, times = os.replace, []
-
-    def fail(source, target):
-        if os.path.basename(target) == name:
-            times.append(target)
-            if len(times) > after:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        replace(source, target)
-
-    return fail
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("mine"), ConnectionResetError("theirs")])
+def test_other_errors_pass_and_leave_nothing(error, tmp_path):
+    with pytest.raises(type(error)) as raised, whole_file(tmp_path / "file.txt") as part:
+        part.write_text("half")
+        raise error
+    assert raised.value is error and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "after", "kept"),  # the step up to which the training is kept
-    [
-        ("config.yaml", 0, None),
-        ("hparams.yaml", 0, None),
-        ("last.ckpt", 0, None),
-        ("last.ckpt", 1, 0),
-        ("last.ckpt", 2, 5),
-        ("best.ckpt", 0, 0),
-        ("metrics.csv", 1, 5),
-        ("curves.png", 0, 10),
-        ("backbone.safetensors", 0, 10),
-        ("model.onnx", 0, 10),
-        ("result.json", 0, 10),
-    ],
-)
-def test_a_full_disk_costs_no_finished_epoch(name, after, kept, quick_fit, tmp_path, capsys, monkeypatch):
-    exported = name in ("backbone.safetensors", "model.onnx")
-    few = FEW if exported else [*FEW, "--export", "null"]
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit:
-        patch.setattr("os.replace", full(name, after))
-        quick_fit(*few)
-    err = capsys.readouterr().err
-    assert exit.value.code == 2 and "Traceback" not in err
-    (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert f"{name} cannot be written (No space left on device)" in said
-    assert list(tmp_path.rglob(".*.part*")) == []
-    steps = [torch.load(path, weights_only=True)["global_step"] for path in tmp_path.rglob("last.ckpt")]
-    assert steps == ([] if kept is None else [kept])
-    assert (f"up to step {kept} is kept; go on with: python -m cnn_zoo.fit --config" in err) == (kept is not None)
-
-    folder, card = quick_fit(*few, "--ckpt_path", "last")
-    assert card["epochs"] == 2 and len((folder / "metrics.csv").read_text().splitlines()) == 3
+def test_a_csv_file_has_the_columns_of_its_last_row(tmp_path):
+    write_csv(tmp_path / "rows.csv", [{"a": 1, "b": "x, y", "old": 0}, {"a": 2, "b": 'with "quotes"'}])
+    with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.DictReader(file)) == [{"a": "1", "b": "x, y"}, {"a": "2", "b": 'with "quotes"'}]
 
 
-def test_a_full_disk_under_tensorboard(quick_fit, capsys, monkeypatch):
-    write, records = RecordWriter.write, []
-
-    def fail(self, data):
-        records.append(data)
-        if len(records) > 12:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(self, data)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit:
-        patch.setattr(RecordWriter, "write", fail)
-        quick_fit(*FEW, "--export", "null", "--trainer.max_epochs", 4)
-    err = capsys.readouterr().err
-    assert exit.value.code == 2 and "Traceback" not in err and "go on with: " in err
-    assert "cannot be written (No space left on device)" in err.splitlines()[-1]
-    _, card = quick_fit(*FEW, "--export", "null", "--trainer.max_epochs", 4, "--ckpt_path", "last")
-    assert card["epochs"] == 4
+def test_an_existing_file_is_replaced_only_on_request(tmp_path):
+    refuse_existing(tmp_path / "file.txt", overwrite=False)
+    (tmp_path / "file.txt").touch()
+    refuse_existing(tmp_path / "file.txt", overwrite=True)
+    with pytest.raises(UserError, match="file.txt already exists; add --overwrite to replace it"):
+        refuse_existing(tmp_path / "file.txt", overwrite=False)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from conftest import QUICK, ROOT, assert_refused
+from conftest import QUICK, ROOT, assert_refused, fit_quick
 from lightning.pytorch import Callback
 
 from cnn_zoo import fit
@@ -32,13 +32,20 @@ def test_three_signals_at_random_moments_in_three_recipes():
 
 
 class StopAt(Callback):
-    """A callback that stops the training in a batch of an epoch, as a signal does."""
+    """A callback that stops the training in a batch of the second epoch.
 
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.epoch, self.batch = epoch, batch
+    Args:
+        batch: The number of the batch.
+        kill: End it at once, as a killed process ends; otherwise after the step, as a signal does.
+    """
+
+    def __init__(self, batch: int, kill: bool = False) -> None:
+        self.batch, self.kill = batch, kill
 
     def on_train_batch_start(self, trainer, task, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+        if (trainer.current_epoch, batch_idx) == (1, self.batch):
+            if self.kill:
+                raise KeyboardInterrupt
             stop_after_step(trainer)
 
 
@@ -58,49 +65,59 @@ RECIPE = [
 
 
 def numbers_of(root):
-    """Return metrics.csv, and the last checkpoint without what tells when and how often the training was stopped."""
+    """Return metrics.csv and the tensors of the last checkpoint: weights, averaged weights, optimizer, random state."""
     (metrics,), (last,) = root.rglob("metrics.csv"), root.rglob("last.ckpt")
     checkpoint = torch.load(last, weights_only=True)
-    kept = {key: checkpoint[key] for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers")}
-    return metrics.read_text(), kept | {"global_step": checkpoint["global_step"], "rng": checkpoint["resume"]["rng"]}
+    (optimizer,) = checkpoint["optimizer_states"]
+    tensors = [checkpoint["state_dict"], checkpoint["current_model_state"], optimizer["state"]]
+    return metrics.read_text(), [*tensors, checkpoint["resume"]["rng"], checkpoint["lr_schedulers"][0]["_last_lr"]]
 
 
 @pytest.fixture(scope="module")
 def never_stopped(tmp_path_factory):
-    from conftest import fit_quick
-
     root = tmp_path_factory.mktemp("never_stopped")
     fit_quick(root, *RECIPE)
     return numbers_of(root)
 
 
-@pytest.mark.parametrize("batch", [0, 1, 2, 5, 6], ids=lambda batch: f"batch {batch}")
-def test_a_stop_in_any_batch_changes_nothing(batch, never_stopped, invoke, tmp_path):
-    words = ["--config", QUICK, *RECIPE, "--trainer.default_root_dir", tmp_path]
-    stop = {"class_path": "test_resume.StopAt", "init_args": {"epoch": 1, "batch": batch}}
-    assert invoke(fit.main, *words, f"--trainer.callbacks={json.dumps([stop])}").status == 143
+def check_continued_as_never_stopped(stop, status, never_stopped, invoke, folder):
+    words = ["--config", QUICK, *RECIPE, "--trainer.default_root_dir", folder]
+    callbacks = json.dumps([{"class_path": "test_resume.StopAt", "init_args": stop}])
+    assert invoke(fit.main, *words, f"--trainer.callbacks={callbacks}").status == status
     assert invoke(fit.main, *words, "--ckpt_path=last").status == 0
-    metrics, checkpoint = numbers_of(tmp_path)
+    metrics, tensors = numbers_of(folder)
     assert metrics == never_stopped[0]
-    torch.testing.assert_close(checkpoint, never_stopped[1], rtol=0, atol=0)
+    torch.testing.assert_close(tensors, never_stopped[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("batch", [0, 2, 4, 6])  # of 0 to 6; the optimizer steps after 2, 5 and 6
+def test_a_stop_after_any_batch_changes_nothing(batch, never_stopped, invoke, tmp_path):
+    check_continued_as_never_stopped({"batch": batch}, 143, never_stopped, invoke, tmp_path)
+
+
+def test_a_killed_training_repeats_its_epoch(never_stopped, invoke, tmp_path):
+    check_continued_as_never_stopped({"batch": 4, "kill": True}, 130, never_stopped, invoke, tmp_path)
 
 
 # A run that is continued
 
 
-def test_a_finished_run_continues_with_more_epochs_in_its_folder(quick_fit):
-    folder, _ = quick_fit(*SHORT)
-    before = {path.name for path in folder.iterdir()}
-    again, card = quick_fit(*SHORT, "--ckpt_path=last", "--trainer.max_epochs=3")
+@pytest.fixture(scope="module")
+def continued(tmp_path_factory):
+    """The folders of a run of two epochs and of its continuation to three, and the result card of the latter."""
+    root = tmp_path_factory.mktemp("continued")
+    folder, _ = fit_quick(root, *SHORT)
+    return folder, *fit_quick(root, *SHORT, "--ckpt_path=last", "--trainer.max_epochs=3")
+
+
+def test_a_finished_run_continues_with_more_epochs_in_its_folder(continued):
+    folder, again, card = continued
     assert again == folder and card["epochs"] == 3
-    events = {path.name for path in folder.iterdir()} - before
-    assert len(events) == 1 and events.pop().startswith("events.out.tfevents.")
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + 3
 
 
-def test_the_configuration_of_a_continued_run_starts_a_new_one(quick_fit):
-    quick_fit(*SHORT)
-    folder, _ = quick_fit(*SHORT, "--ckpt_path=last", "--trainer.max_epochs=3")
-    config = (folder / "config.yaml").read_text()
+def test_the_configuration_of_a_continued_run_starts_a_new_one(continued):
+    config = (continued[0] / "config.yaml").read_text()
     assert "ckpt_path: null" in config and "max_epochs: 3" in config
 
 

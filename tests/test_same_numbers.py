@@ -1,4 +1,4 @@
-"""Numbers that follow from the configuration and the seed alone, and do not drift."""
+"""Numbers follow from the configuration and the seed alone, and do not drift."""
 
 from multiprocessing import active_children
 
@@ -7,7 +7,7 @@ import torch
 from conftest import QUICK
 from lightning.pytorch import Callback
 
-from cnn_zoo.command_line.lightning_cli import DEFAULT_CALLBACKS
+from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
 
 TRAINING = "--trainer.max_epochs 2 --trainer.limit_train_batches 4 --trainer.log_every_n_steps 1"
 GOLDEN = {  # every step's loss, then that of validation
@@ -23,7 +23,7 @@ GOLDEN = {  # every step's loss, then that of validation
         [2.55553, 2.61142, 2.44416, 2.37509, 2.43066, 2.28957, 2.37896, 2.20478, 2.18501],
     ),
     "CIFAR10": (
-        "--model.backbone resnet9 --model.backbone_args.width 8 --model.cutmix 1 --model.optimizer torch.optim.SGD "
+        "--model.backbone resnet9 --model.backbone_args.width 8 --data.augment.cutmix 1 --model.optimizer torch.optim.SGD "
         "--model.optimizer_args.lr 0.01 --model.optimizer_args.momentum 0.9 --data.batch_size 64 "
         "--model.scheduler torch.optim.lr_scheduler.CosineAnnealingLR --model.scheduler_interval epoch "
         "--data.augment.crop 4 --data.augment.padding reflect --data.augment.flip alternate --data.augment.cutout 8",
@@ -33,6 +33,8 @@ GOLDEN = {  # every step's loss, then that of validation
 
 
 class Losses(Callback):
+    """A callback that records the loss of each training step."""
+
     def __init__(self):
         self.values = []
 
@@ -42,12 +44,12 @@ class Losses(Callback):
 
 @pytest.fixture
 def losses(train):
-    """Of every training step, and of the last validation."""
+    """Return the losses of all training steps, and that of the last validation."""
 
     def call(*words):
         callback = Losses()
         trainer = train(*words, *TRAINING.split(), callbacks=[callback]).trainer
-        return [*callback.values, *(v.item() for k, v in trainer.callback_metrics.items() if k == "val/loss")]
+        return [*callback.values, trainer.callback_metrics["val/loss"].item()]
 
     return call
 
@@ -59,32 +61,46 @@ def test_losses_do_not_drift(name, losses):
 
 
 # dropout draws from torch's global generator, so whatever else draws from it shows
-DROPOUT = "--model.backbone simple_cnn --model.backbone_args null --model.mixup 0.4 --data.batch_size 100"
+DROPOUT = "--model.backbone simple_cnn --model.backbone_args null --data.augment.mixup 0.4 --data.batch_size 100"
 CROPS = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"size": 28, "padding": 4}}]'
 
 
-def test_the_seed_alone_decides_whatever_the_workers(losses):
-    words = ["--config", QUICK, *DROPOUT.split()]
-    crops = [losses(*words, f"--data.transforms={CROPS}", f"--data.num_workers={n}") for n in (0, 1, 4)]
-    assert crops[0] == crops[1] == crops[2]
+@pytest.fixture
+def quick_losses(losses):
+    """Return the losses of the quick start's data with a network that has dropout."""
+    return lambda *words: losses("--config", QUICK, *words)
+
+
+def test_the_number_of_workers_changes_nothing(quick_losses):
+    words = DROPOUT.replace("--data.augment.mixup 0.4 ", "").split()
+    first, *others = (quick_losses(*words, f"--data.transforms={CROPS}", f"--data.num_workers={n}") for n in (0, 1, 4))
+    assert others == [first, first]
     assert not active_children()  # workers end with their training
-    plain, again, other = (losses(*words, "--seed_everything", seed) for seed in (0, 0, 1))
+
+
+def test_the_seed_decides_every_number(quick_losses):
+    plain, again, other = (quick_losses(*DROPOUT.split(), f"--seed_everything={seed}") for seed in (0, 0, 1))
     assert plain == again and not set(plain) & set(other)
 
 
-def test_no_callback_and_no_logger_changes_the_numbers(losses):
-    words = ["--config", QUICK, *DROPOUT.split()]
+def test_callbacks_and_logger_change_no_number(quick_losses):
     off = [f"--{key}=null" for key in DEFAULT_CALLBACKS]
-    all_on, ema = losses(*words), losses(*words, *off, "--ema.decay=0.9")
-    assert losses(*words, *off, "--trainer.logger=false") == all_on
-    assert ema[:-1] == all_on[:-1] and ema[-1] != all_on[-1]  # validation alone sees the averaged weights
+    with_all = quick_losses(*DROPOUT.split())
+    assert quick_losses(*DROPOUT.split(), *off, "--trainer.logger=false") == with_all
 
 
-def test_deterministic_takes_every_piece(losses):
-    pieces = "--model.backbone resnet9 --model.cutmix 1 --model.test_flip true --ema.decay 0.9 --data.batch_size 50 "
+def test_averaged_weights_change_the_validation_alone(quick_losses):
+    off = [f"--{key}=null" for key in DEFAULT_CALLBACKS]
+    plain, averaged = quick_losses(*DROPOUT.split(), *off), quick_losses(*DROPOUT.split(), *off, "--ema.decay=0.9")
+    assert averaged[:-1] == plain[:-1] and averaged[-1] != plain[-1]
+
+
+def test_deterministic_algorithms_exist_for_every_piece(quick_losses):
+    pieces = "--model.backbone resnet9 --model.test_flip true --ema.decay 0.9 --data.batch_size 50 "
     pieces += " ".join(f"--data.augment.{key} 0.1" for key in ("flip", "rotate", "translate", "brightness", "noise"))
-    words = ["--config", QUICK, *pieces.split(), '--model.backbone_args={"width": 4}', "--data.augment.crop=2"]
+    words = [*pieces.split(), '--model.backbone_args={"width": 4}', "--data.augment.crop=2", "--data.augment.cutmix=1"]
     try:
-        assert losses(*words, "--trainer.deterministic=true") == losses(*words, "--trainer.deterministic=false")
+        deterministic = quick_losses(*words, "--trainer.deterministic=true")
+        assert deterministic == quick_losses(*words, "--trainer.deterministic=false")
     finally:
         torch.use_deterministic_algorithms(False)

@@ -20,14 +20,16 @@ Pair = tuple[int, int]  # along H and W
 class LayerRow:
     """One call of one layer for one image.
 
-    kernel, stride, padding, dilation: None for a layer without a window.
-    parameters: A layer that is called again has its parameters in its first row only.
-    weights: Parameters without bias.
-    field, jump: For a pixel of the output, the number of image pixels that it sees, and the distance in image pixels
-        to its neighbour. A field may be larger than the image. A pixel that sees the whole image has field inf, jump 0.
-    traffic: Elements that a convolution reads and writes. Their sum is the CIO of HarDNet,
-        https://arxiv.org/abs/1909.00948.
-    memory: The output in bytes, as float32.
+    Args:
+        kernel, stride, padding, dilation: None for a layer without a window.
+        parameters: A layer that is called again has its parameters in its first row only.
+        weights: Parameters without bias.
+        field: The number of image pixels that a pixel of the output sees. It may be larger than the image. A pixel
+            that sees the whole image has the field inf.
+        jump: The distance of its neighbour's field, in image pixels; 0 for a field of the whole image.
+        traffic: Elements that a convolution reads and writes. Their sum is the CIO of HarDNet,
+            https://arxiv.org/abs/1909.00948.
+        memory: The output in bytes, as float32.
     """
 
     name: str

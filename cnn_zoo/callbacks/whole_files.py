@@ -28,7 +28,7 @@ class SaveConfig(SaveConfigCallback):
         config = self.config.clone()
         config.ckpt_path = None
         with whole_file(self.folder.config) as part:
-            part.write_text(self.parser.dump(config, skip_none=False))
+            part.write_text(self.parser.dump(config, skip_unset=False))
 
 
 class WholeFileTensorBoard(TensorBoardLogger):

@@ -32,7 +32,7 @@ class CLI(LightningCLI):
     """A trainer, a task and a data module, built from a list of command-line arguments.
 
     Args:
-        arguments: As on the command line: ["--config", "experiments/quickstart.yaml", "--trainer.max_epochs", "2"].
+        arguments: As on the command line: `["--config", "experiments/quickstart.yaml", "--trainer.max_epochs", "2"]`.
         doc: The docstring of the command: what it does, an empty line, and how it is called. `--help` begins with it.
         training: Whether to log, write a run folder and use callbacks.
     """

@@ -19,7 +19,7 @@ GPU_MEMORY_SHARE = 0.5  # the part of a GPU's free memory that one set may take
 
 
 class ImageData(LightningDataModule):
-    """A data module of small images, kept in memory. A subclass gives the facts of its data set and `load`s it.
+    """A data module of small images, kept in memory. A subclass gives the facts of its data set and implements `load`.
 
     Args:
         root: The folder of the data, in torchvision's layout; the default is $CNN_ZOO_DATA, else ~/.cache/cnn_zoo.
