@@ -87,9 +87,7 @@ class Classification(LightningModule):
 
     # Losses
 
-    def loss(
-        self, logits: Tensor, labels: Tensor, partner_labels: Tensor | None = None, share: float = 1.0
-    ) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, partner_labels: Tensor | None = None, share: float = 1.0) -> Tensor:
         """Return the mean loss of logits (N, num_classes).
 
         Where images were mixed, it is share * loss(labels) + (1 - share) * loss(partner_labels).
