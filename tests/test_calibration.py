@@ -32,6 +32,11 @@ def test_a_certain_and_right_network_has_no_error():
     assert expected_calibration_error(sums) == 0 and sums[0, -1] == 1
 
 
+def test_a_confidence_between_two_bins_belongs_to_the_lower_one():
+    sums = calibration_sums(torch.zeros(1, 2), torch.tensor([0]), 10)  # the confidence is 0.5
+    assert sums[0].nonzero().flatten().tolist() == [4]
+
+
 def test_sums_of_batches_and_ranks_add_up():
     logits, labels = torch.randn(100, 5), torch.randint(5, (100,))
     batches = zip(logits.split(37), labels.split(37), strict=True)

@@ -55,6 +55,7 @@ RECIPE = [
     "--trainer.limit_val_batches=2",
     "--trainer.limit_test_batches=2",
     "--trainer.accumulate_grad_batches=3",
+    "--trainer.val_check_interval=3",
     "--model.backbone=simple_cnn",
     '--model.backbone_args={"dropout": 0.3}',
     "--data.augment.mixup=0.4",
@@ -90,7 +91,7 @@ def check_continued_as_never_stopped(stop, status, never_stopped, invoke, folder
     torch.testing.assert_close(tensors, never_stopped[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("batch", [0, 2, 4, 6])  # of 0 to 6; the optimizer steps after 2, 5 and 6
+@pytest.mark.parametrize("batch", [0, 2, 5, 6])  # of 0 to 6; the optimizer steps after 2, 5, 6; validation after 2, 5
 def test_a_stop_after_any_batch_changes_nothing(batch, never_stopped, invoke, tmp_path):
     check_continued_as_never_stopped({"batch": batch}, 143, never_stopped, invoke, tmp_path)
 

@@ -23,8 +23,8 @@ GOLDEN = {  # every step's loss, then that of validation
         [2.55553, 2.61142, 2.44416, 2.37509, 2.43066, 2.28957, 2.37896, 2.20478, 2.18501],
     ),
     "CIFAR10": (
-        "--model.backbone resnet9 --model.backbone_args.width 8 --data.augment.cutmix 1 --model.optimizer torch.optim.SGD "
-        "--model.optimizer_args.lr 0.01 --model.optimizer_args.momentum 0.9 --data.batch_size 64 "
+        "--model.backbone resnet9 --model.backbone_args.width 8 --data.augment.cutmix 1 --data.batch_size 64 "
+        "--model.optimizer torch.optim.SGD --model.optimizer_args.lr 0.01 --model.optimizer_args.momentum 0.9 "
         "--model.scheduler torch.optim.lr_scheduler.CosineAnnealingLR --model.scheduler_interval epoch "
         "--data.augment.crop 4 --data.augment.padding reflect --data.augment.flip alternate --data.augment.cutout 8",
         [2.30865, 2.27413, 2.31694, 2.34903, 2.32587, 2.35732, 2.32108, 2.36139, 2.30377],

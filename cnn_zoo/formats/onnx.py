@@ -41,7 +41,8 @@ def export_onnx(
     """
     import onnx
 
-    model, images = fold(model).cpu(), images.cpu()
+    # From a channels_last network each global pooling becomes eight more nodes
+    model, images = fold(model).cpu().to(memory_format=torch.contiguous_format), images.cpu()
     onnx_model = _trace(model, images[:2].contiguous(), opset)
     _name_after_layers(onnx_model.graph)
     values = description.values() if description else {}
