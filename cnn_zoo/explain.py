@@ -4,9 +4,9 @@ python -m cnn_zoo.explain --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER [IMAG
 python -m cnn_zoo.explain --ckpt RUN/checkpoints/best.ckpt --misclassified 10
 
 Each PNG shows the image as the network gets it, the heat map of the network's last stage over it, and the prediction.
-Red parts speak for the class. --misclassified takes images of the run's test set: those whose prediction is wrong and
-most confident. The test set is that of RUN/config.yaml. An image that cannot be read is reported and skipped, and the
-exit status is 1.
+Red parts raise the score of the class. --misclassified takes the images of the run's test set whose wrong predictions
+have the highest confidence. The test set is that of RUN/config.yaml. An image that cannot be read is reported and
+skipped, and the exit status is 1.
 """
 
 import sys
@@ -48,9 +48,15 @@ class Picture:
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser("explain", __doc__)
     parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="RUN/checkpoints/best.ckpt")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE_OR_FOLDER", help="folders with all below them")
-    parser.add_argument("--misclassified", type=positive_int, metavar="N", help="instead: mistakes on the test set")
-    parser.add_argument("--of", metavar="CLASS", help="what speaks for this class (default: for the predicted one)")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE_OR_FOLDER",
+        help="image files, or folders that are searched with their subfolders",
+    )
+    parser.add_argument("--misclassified", type=positive_int, metavar="N", help="explain N mistakes on the test set")
+    parser.add_argument("--of", metavar="CLASS", help="explain this class (default: the predicted one)")
     parser.add_argument("--out", type=Path, default=Path("explained"), metavar="DIR", help="default: explained")
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
@@ -110,7 +116,7 @@ def run_test_set(folder: RunFolder) -> "tuple[Tensor, Tensor]":
 def misclassified(
     model: "nn.Module", description: "NetworkDescription", images: "Tensor", labels: "Tensor", count: int
 ) -> list[Picture]:
-    """Return the `count` images (uint8, (N, H, W, C)) whose prediction is wrong and most confident, in that order."""
+    """Return the `count` wrong predictions with the highest confidence; `images` are uint8 (N, H, W, C)."""
     import torch
 
     from cnn_zoo.data import normalize

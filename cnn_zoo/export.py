@@ -29,11 +29,15 @@ def make_parser() -> ArgumentParser:
     usage = "%(prog)s --ckpt FILE [--format FORMAT] [--out FILE] [options] [--data.root FOLDER …]"
     parser = ArgumentParser("export", __doc__, usage=usage)
     parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="RUN/checkpoints/best.ckpt")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="of the run (default: RUN/config.yaml)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration of the run (default: RUN/config.yaml)"
+    )
     parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: beside the checkpoint, best.onnx")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    parser.add_argument("--opset", type=positive_int, default=18, help="of ONNX's operators (default: %(default)s)")
+    parser.add_argument(
+        "--opset", type=positive_int, default=18, help="version of ONNX's operators (default: %(default)s)"
+    )
     parser.add_argument(
         "--image_input",
         action="store_true",

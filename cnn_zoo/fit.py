@@ -5,7 +5,7 @@ python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] 
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cnn_zoo.callbacks.trainer import best_checkpoint
+from cnn_zoo.callbacks.shared import best_checkpoint
 from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user_error
 from cnn_zoo.command_line.process import keep_freed_memory
 from cnn_zoo.command_line.run import run
@@ -16,9 +16,11 @@ def main(arguments: list[str]) -> None:
     keep_freed_memory()
     cli = CLI(arguments, __doc__)
     trainer, task = cli.trainer, cli.model
-    # lightning checks val_check_interval only when it knows the number of batches
-    bad_interval = report_as_user_error(ValueError, about="val_check_interval")
-    with report_worker_errors(), report_as_user_error(MisconfigurationException), bad_interval:
+    with (
+        report_worker_errors(),
+        report_as_user_error(MisconfigurationException),
+        report_as_user_error(ValueError, about="val_check_interval"),  # lightning checks it when it knows the batches
+    ):
         trainer.fit(task, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
     if trainer.early_stopping_callback and trainer.early_stopping_callback.stopping_reason_message:
         print(trainer.early_stopping_callback.stopping_reason_message)

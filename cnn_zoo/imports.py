@@ -21,7 +21,7 @@ def import_object(path: str) -> Any:
         raise UserError(f"{path!r} cannot be imported ({error}); give the full path, package.module.name.") from error
 
 
-def call_checked(build: Callable[..., Any], name: str, *inputs: Any, **arguments: Any) -> Any:
+def call_checked(build: Callable[..., Any], name: str, /, *inputs: Any, **arguments: Any) -> Any:
     """Return `build(*inputs, **arguments)`.
 
     Args:

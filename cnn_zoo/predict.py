@@ -46,12 +46,18 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser("predict", __doc__)
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--ckpt", type=Path, metavar="FILE", help="RUN/checkpoints/best.ckpt or backbone.safetensors")
-    network.add_argument("--onnx", type=Path, metavar="FILE", help="RUN/model.onnx or what cnn_zoo.export wrote")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders with all below them")
+    network.add_argument("--onnx", type=Path, metavar="FILE", help="RUN/model.onnx or a file of cnn_zoo.export")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE_OR_FOLDER",
+        help="image files, or folders that are searched with their subfolders",
+    )
     parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes for each image (default: 3)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the answers here instead of printing a table")
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
-    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the CSV file")
     return parser
 
 

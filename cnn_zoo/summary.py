@@ -48,8 +48,8 @@ def make_parser() -> tuple[ArgumentParser, set[str]]:
         for size, value in DEFAULT_SIZES.items()
     ]
     options += [
-        parser.add_argument("--sort", choices=COLUMNS, help="of a comparison: the column, smallest first"),
-        parser.add_argument("--csv", type=Path, metavar="FILE", help="the table, in full, also as a file"),
+        parser.add_argument("--sort", choices=COLUMNS, help="sort the comparison by this column, smallest first"),
+        parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the whole table to this file"),
         parser.add_argument("--picture", type=Path, metavar="FILE", help="parameters against MACs (.png, .svg, .pdf)"),
         parser.add_argument("--markdown", action="store_true", help="print a Markdown table with links to the papers"),
     ]

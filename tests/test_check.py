@@ -6,7 +6,7 @@ import torch
 from cnn_zoo import create_model
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.formats.backbone_file import save_backbone
-from cnn_zoo.formats.check import Check, check, read_network
+from cnn_zoo.formats.check import Comparison, compare_outputs, read_network
 from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.formats.onnx import add_image_input, export_onnx
 from cnn_zoo.formats.torch_export import export_torch
@@ -72,8 +72,8 @@ def test_accuracies_and_the_largest_difference_are_over_the_whole_test_set(data)
         true = torch.stack([labels[image.numpy().tobytes()] for image in images])
         return torch.nn.functional.one_hot(true, data.num_classes).float()
 
-    result = check(perfect, always(data, 3, value=5.0), data)
-    assert result == Check(images=500, accuracy=0.1, network_accuracy=1.0, difference=5.0, largest=1.0)
+    result = compare_outputs(perfect, always(data, 3, value=5.0), data)
+    assert result == Comparison(images=500, accuracy=0.1, network_accuracy=1.0, difference=5.0, largest=1.0)
 
 
 def test_a_nan_in_one_batch_is_a_difference(data):
@@ -83,5 +83,5 @@ def test_a_nan_in_one_batch_is_a_difference(data):
         calls.append(len(images))
         return always(data, 0, float("nan") if len(calls) == 1 else 1.0)(images)
 
-    result = check(always(data, 0), once_nan, data)
+    result = compare_outputs(always(data, 0), once_nan, data)
     assert len(calls) > 1 and result.difference != result.difference

@@ -7,7 +7,7 @@ import torch
 from cnn_zoo.data import FashionMNIST, normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats import checked_export
-from cnn_zoo.formats.check import Check
+from cnn_zoo.formats.check import Comparison
 from cnn_zoo.formats.checked_export import export_checked, int8_table, quantize_checked, spread_images
 from cnn_zoo.formats.int8 import quantize
 from cnn_zoo.tasks import Classification
@@ -77,7 +77,7 @@ def test_int8_is_calibrated_on_training_images(image_input, calibration, task, d
 
 
 def test_the_table_compares_int8_with_float32():
-    result = Check(images=500, accuracy=0.75, network_accuracy=0.8, difference=0.1, largest=9.0)
+    result = Comparison(images=500, accuracy=0.75, network_accuracy=0.8, difference=0.1, largest=9.0)
     table = int8_table(result, {"float32": 2000, "int8": 500.5}, {"float32": [1.0, 20.0], "int8": [0.5, 10.25]})
     assert [line.split() for line in table.splitlines()] == [
         ["accuracy", "kB", "ms", "for", "1", "ms", "for", "32"],

@@ -26,7 +26,7 @@ def test_over_fitting_is_a_gap_between_training_and_validation():
 
 
 def test_a_small_gap_is_no_over_fitting():
-    assert "no over-fitting: training accuracy ends +1.0 points from" in verdict(rows((0.5, 0.5), (0.7, 0.69)))
+    assert "no over-fitting: training accuracy ends 1.0 points above" in verdict(rows((0.5, 0.5), (0.7, 0.69)))
 
 
 def test_the_verdict_names_the_best_epoch():

@@ -130,7 +130,6 @@ def test_mixing_of_an_old_configuration_keeps_the_other_augmentation(build):
     assert (augment.mixup, augment.crop) == (0.2, 3)
 
 
-@pytest.mark.xfail(strict=True, reason="ImageData refuses augment beside transforms, even if it mixes alone")
 def test_mixing_of_an_old_configuration_works_with_transforms(build):
     crop = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"size": 28, "padding": 4}}]'
     data = build("--model.mixup=0.2", f"--data.transforms={crop}").datamodule

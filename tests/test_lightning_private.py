@@ -150,18 +150,6 @@ def save_at_start_of_second_epoch(path: Path) -> Callback:
     return on("on_train_epoch_start", lambda trainer: trainer.current_epoch == 1 and trainer.save_checkpoint(path))
 
 
-@pytest.mark.parametrize("mark", [False, True], ids=["without", "with"])
-def test_an_epoch_that_is_marked_as_not_started_is_not_skipped(mark, path):
-    fit(Tiny(), [save_at_start_of_second_epoch(path)])
-    checkpoint = torch.load(path, weights_only=True)
-    if mark:
-        private.mark_epoch_as_not_started(checkpoint)
-    torch.save(checkpoint, path)
-    task = Tiny()
-    fit(task, [], path)
-    assert task.trained == ALL[(1 if mark else 2) * BATCHES :]
-
-
 # Loading
 
 

@@ -53,8 +53,13 @@ def nearest_free_box(
 ) -> Box:
     """Return a box of this size as near as possible to dot i.
 
-    It lies in the frame, overlaps no taken box, and is nearer to dot i than to any other dot. If no box satisfies all
-    three conditions, the last one is dropped first.
+    The conditions, the most important first:
+
+    1. It lies in the frame.
+    2. It overlaps no taken box.
+    3. It is at least as near to dot i as to any other dot.
+
+    If no box satisfies all three, the third is dropped, then the second, then the first.
     """
     dot = dots[i]
     boxes = sorted(candidate_boxes(dot, width, height), key=lambda box: squared_distance(box, dot))

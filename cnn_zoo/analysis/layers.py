@@ -26,9 +26,10 @@ class LayerRow:
         weights: Parameters without bias.
         field: The number of image pixels that a pixel of the output sees. It may be larger than the image. A pixel
             that sees the whole image has the field inf.
-        jump: The distance of its neighbour's field, in image pixels; 0 for a field of the whole image.
-        traffic: Elements that a convolution reads and writes. Their sum is the CIO of HarDNet,
-            https://arxiv.org/abs/1909.00948.
+        jump: The distance between the fields of two neighbouring pixels, in image pixels; 0 if the field is the whole
+            image.
+        traffic: The number of elements that a convolution reads or writes; 0 for other layers. The sum over all layers
+            is the CIO of HarDNet, https://arxiv.org/abs/1909.00948.
         memory: The output in bytes, as float32.
     """
 
@@ -122,8 +123,8 @@ def totals(model: nn.Module, rows: list[LayerRow]) -> dict[str, float]:
 
     parameters: All of them, whether their layer is called or not.
     macs: Multiply-accumulates of convolution and linear layers.
-    activations: Output elements of convolutions.
-    cio: Input and output elements of convolutions.
+    activations: The number of elements that convolutions write.
+    cio: The number of elements that convolutions read or write.
     megabytes: Parameters and buffers as stored, in 10^6 bytes.
     receptive_field: The field of the last map before the global pooling, in pixels along its longer side.
     """

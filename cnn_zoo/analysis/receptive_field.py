@@ -35,10 +35,10 @@ class Field(NamedTuple):
         return Field(self.jump * stride, first, last)
 
     def after_transposed(self, kernel: int, stride: int, padding: int, dilation: int) -> "Field":
-        """Return the largest field of a transposed convolution's output, at the mean place.
+        """Return the field of a transposed convolution's output: its largest size, at its mean position.
 
         Output pixel o sees the inputs i = (o + padding - dilation * t) / stride with t < kernel that are whole numbers.
-        How many these are depends on o.
+        So size and position of the field depend on o; the size is the largest, the position the mean over o.
         """
         reach = dilation * (kernel - 1)
         middle = (padding - reach / 2) / stride * self.jump
@@ -57,7 +57,7 @@ def set_fields(tensor: Tensor, fields: Fields) -> None:
 
 
 def fields_of(tensor: Tensor) -> Fields:
-    """Return the fields of a tensor; one that does not come from the image counts as global."""
+    """Return the fields of a tensor. One that does not come from the image has the whole image as its field."""
     return getattr(tensor, "fields", (WHOLE, WHOLE))
 
 
@@ -80,7 +80,10 @@ def flatten(values: Sequence[Any]) -> list[Any]:
 
 
 def fields_without_rule(output: Tensor, inputs: list[Tensor]) -> Fields:
-    """Return the union of the inputs' fields, as for sums, concatenations and activations; all if H x W changes."""
+    """Return the union of the inputs' fields, as for sums, concatenations and activations.
+
+    Return the whole image if the operator changes H x W.
+    """
     same_size = [x for x in inputs if x.shape[-2:] == output.shape[-2:]]
     if not same_size:
         return WHOLE, WHOLE

@@ -49,13 +49,13 @@ def make_parser() -> ArgumentParser:
     names = "network of the zoo (random weights), or a .safetensors, .ckpt or .onnx file"
     parser.add_argument("names", nargs="*", metavar="NAME_OR_FILE", help=names)
     parser.add_argument("--batch_size", type=parse_batch_sizes, default=[1, 32], metavar="1,32", help="default: 1,32")
-    parser.add_argument("--num_classes", type=positive_int, default=10, help="of a network by name")
-    parser.add_argument("--in_channels", type=positive_int, default=3, help="of a network by name")
-    parser.add_argument("--image_size", type=positive_int, default=32, help="of a network by name, pixels")
+    parser.add_argument("--num_classes", type=positive_int, default=10, help="for a network given by name")
+    parser.add_argument("--in_channels", type=positive_int, default=3, help="for a network given by name")
+    parser.add_argument("--image_size", type=positive_int, default=32, help="px, for a network given by name")
     parser.add_argument("--threads", type=positive_int, help="default: as many as torch takes")
     parser.add_argument("--rounds", type=positive_int, default=10, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole table to this file")
-    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the JSON file")
     return parser
 
 

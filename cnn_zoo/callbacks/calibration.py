@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cnn_zoo.analysis import plots
-from cnn_zoo.callbacks.trainer import tensorboard
+from cnn_zoo.callbacks.shared import tensorboard
 
 
 class Calibration(Callback):

@@ -7,11 +7,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cnn_zoo.analysis import plots
-from cnn_zoo.callbacks.trainer import tensorboard
+from cnn_zoo.callbacks.shared import tensorboard
 
 
 class ConfusionPictures(Callback):
-    """A callback that draws at the end of the test.
+    """A callback that draws the confusion matrix and misclassified images at the end of the test.
 
     Args:
         misclassified: The largest number of images to show.

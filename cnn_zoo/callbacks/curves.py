@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from cnn_zoo.analysis import plots
-from cnn_zoo.callbacks.trainer import RunFolderCallback, learning_rate
+from cnn_zoo.callbacks.shared import RunFolderCallback, learning_rate
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import write_csv
 
@@ -79,5 +79,6 @@ def verdict(rows: list[Row]) -> str:
     if gap > OVERFITTING:
         judgement = f"over-fitting: training accuracy ends {100 * gap:.1f} points above validation"
     else:
-        judgement = f"no over-fitting: training accuracy ends {100 * gap:+.1f} points from validation"
+        side = "above" if gap > 0 else "below"
+        judgement = f"no over-fitting: training accuracy ends {100 * abs(gap):.1f} points {side} validation"
     return f"Best validation accuracy {best['val/accuracy']:.2%} at epoch {int(best['epoch'])}; {judgement}."

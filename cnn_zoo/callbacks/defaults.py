@@ -30,13 +30,11 @@ class Default:
     Args:
         arguments: Its arguments by default.
         on: Whether it is on unless it is switched off.
-        old_key: The key that cnn_zoo 0.1 used, which is still understood.
     """
 
     callback: type[Callback]
     arguments: dict[str, Any] = field(default_factory=dict)
     on: bool = True
-    old_key: str | None = None
 
 
 DEFAULT_CALLBACKS = {
@@ -46,9 +44,9 @@ DEFAULT_CALLBACKS = {
     "ema": Default(EMAWeightAveraging, on=False),
     "complexity": Default(Complexity),
     "curves": Default(Curves),
-    "confusion_pictures": Default(ConfusionPictures, old_key="pictures"),
-    "network_pictures": Default(NetworkPictures, old_key="inside"),
-    "calibration": Default(Calibration, old_key="quality"),
+    "confusion_pictures": Default(ConfusionPictures),
+    "network_pictures": Default(NetworkPictures),
+    "calibration": Default(Calibration),
     "export": Default(Export),
     "result_card": Default(ResultCard),  # the last one, because it gathers the results of the others
 }

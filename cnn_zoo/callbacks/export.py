@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from cnn_zoo.callbacks.trainer import RunFolderCallback
+from cnn_zoo.callbacks.shared import RunFolderCallback
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.formats.description import NetworkDescription

@@ -16,8 +16,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class GracefulStop(Callback):
     """A callback that lets the first Ctrl-C or SIGTERM end the training cleanly; a second one ends it at once.
 
-    A training of one process stops after its step, or after the validation that is running. Several processes stop
-    together at the start of the next epoch. Under SLURM lightning's own handlers stay.
+    `Resume` then saves last.ckpt, and the command ends with status 130 (Ctrl-C) or 143 (SIGTERM). A training of one
+    process stops after its step, or after the validation that is running. Several processes stop together at the start
+    of the next epoch. Under SLURM lightning's own handlers stay.
     """
 
     def __init__(self) -> None:
@@ -27,8 +28,8 @@ class GracefulStop(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
-            for again in STOP_SIGNALS:
-                signal.signal(again, signal.default_int_handler)
+            for each in STOP_SIGNALS:
+                signal.signal(each, signal.default_int_handler)
             self.signal = signal.Signals(number)
             if trainer.world_size == 1 and not self._validating:
                 stop_after_step(trainer)

@@ -14,8 +14,7 @@ from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from cnn_zoo.files import whole_file
-
-OLD_CALLBACK_NAMES = {"Inside": "NetworkPictures", "Pictures": "ConfusionPictures", "Quality": "Calibration"}
+from cnn_zoo.formats.old_names import CALLBACK_CLASSES
 
 # Stopping
 
@@ -47,16 +46,6 @@ def gradients_are_incomplete(trainer: Trainer) -> bool:
     return trainer.fit_loop._should_accumulate()
 
 
-def mark_epoch_as_not_started(checkpoint: dict[str, Any]) -> None:
-    """Let a checkpoint that is written as an epoch starts begin that epoch again, with all its hooks.
-
-    lightning counts the epoch as ready before it calls on_train_epoch_start, and then skips the hooks after a resume.
-    """
-    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
-    for counts in (progress["total"], progress["current"]):
-        counts["ready"] = counts["started"]
-
-
 # Loading
 
 
@@ -66,7 +55,7 @@ def update_old_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     Callbacks had other names. The position in the epoch was read from the loop; today the loader's state has it.
     """
     states = checkpoint.get("callbacks", {})
-    for old, new in OLD_CALLBACK_NAMES.items():
+    for old, new in CALLBACK_CLASSES.items():
         if old in states:
             states[new] = states.pop(old)
     if "resume" in checkpoint:
@@ -92,7 +81,7 @@ def restore_early_stop(trainer: Trainer, callback: EarlyStopping, checkpoint: di
 def move_best_checkpoint(callback: ModelCheckpoint, checkpoint: dict[str, Any]) -> None:
     """Correct the paths of the best checkpoints after a run folder was moved.
 
-    lightning warns and forgets the best checkpoint if its folder has another path.
+    lightning warns, forgets the best score and keeps the old path if the folder has another path.
     """
     state = checkpoint["callbacks"].get(callback.state_key)
     if state:
@@ -114,8 +103,9 @@ def continue_epoch(trainer: Trainer) -> None:
 
     - lightning gives the loader its position only if the loader is set up after the checkpoint was read, but a schedule
       that asks for `estimated_stepping_batches` sets it up before.
-    - After a checkpoint at the start of an epoch, lightning would skip that epoch if max_steps is set.
-    - After one at the end of an epoch, it would skip the step of a schedule that waits for a plateau.
+    - After a checkpoint at the start of an epoch, lightning would skip the batches of that epoch.
+    - After one at the end of an epoch with max_steps, it would skip an epoch number.
+    - After one in the middle of an epoch, it would skip the step of a plateau schedule at the end of that epoch.
     - After one that was written behind a validation in mid-epoch, it counts one step too many for the loggers.
     """
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from cnn_zoo.callbacks.trainer import RunFolderCallback, best_checkpoint, learning_rate
+from cnn_zoo.callbacks.shared import RunFolderCallback, best_checkpoint, learning_rate
 from cnn_zoo.data.batches import Batches
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
@@ -77,7 +77,7 @@ class LossGuard(RunFolderCallback):
         try:
             with whole_file(path) as part:
                 torch.save(kept, part)
-        except (OSError, RuntimeError, UserError) as error:  # the loss is the news, not a full disk
+        except (OSError, RuntimeError, UserError) as error:  # report the loss even if the batch cannot be saved
             return f"its batch could not be saved ({error})"
         blame = "" if images.isfinite().all() else ", and its images are not finite, so check the transforms"
         return f"its batch is in {path}{blame}"

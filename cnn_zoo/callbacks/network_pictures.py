@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnn_zoo.analysis.layers import layer_table
 from cnn_zoo.callbacks.confusion_pictures import denormalize
-from cnn_zoo.callbacks.trainer import tensorboard
+from cnn_zoo.callbacks.shared import tensorboard
 
 SHOWN = 64  # the largest number of images or filters in a picture
 TILE = 64  # px; smaller images are enlarged to about this side

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from cnn_zoo.callbacks.trainer import learning_rate
+from cnn_zoo.callbacks.shared import learning_rate
 
 REDRAW_SECONDS = 0.2  # drawing the bar takes as long as a step of a small network
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from cnn_zoo.callbacks.trainer import RunFolderCallback, best_checkpoint, tensorboard
+from cnn_zoo.callbacks.calibration import precision_recall
+from cnn_zoo.callbacks.shared import RunFolderCallback, best_checkpoint, tensorboard
 from cnn_zoo.files import whole_file
 from cnn_zoo.formats.run_folder import RunFolder
 
@@ -18,7 +19,10 @@ HPARAMS_METRICS = ("test_accuracy", "test_loss", "val_accuracy", "params", "macs
 
 
 class ResultCard(RunFolderCallback):
-    """A callback that gathers the `result` of every callback before it, when the test is done.
+    """A callback that writes the run's result when the test is done.
+
+    It adds the `result` of every callback that has one: parameters and MACs (Complexity), the best epoch (Curves),
+    precision, recall and calibration error (Calibration), and the ONNX file (Export).
 
     train_seconds is the wall time of the whole training, with validation and checkpoints. images_per_second counts
     training images over the time of the training batches alone.
@@ -85,7 +89,7 @@ class ResultCard(RunFolderCallback):
         """Return all that result.json contains."""
         metrics, data, network = trainer.callback_metrics, trainer.datamodule, pl_module.hparams
         confusion = pl_module.test_confusion
-        accuracies = confusion.diag() / confusion.sum(1)
+        _, accuracies = precision_recall(confusion)  # the accuracy of a class is its recall
         results: dict[str, Any] = {}
         for callback in trainer.callbacks:
             results |= getattr(callback, "result", {})

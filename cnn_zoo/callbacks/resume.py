@@ -15,11 +15,10 @@ from cnn_zoo.callbacks.graceful_stop import GracefulStop
 from cnn_zoo.callbacks.lightning_private import (
     continue_epoch,
     gradients_are_incomplete,
-    mark_epoch_as_not_started,
     move_best_checkpoint,
     restore_early_stop,
 )
-from cnn_zoo.callbacks.trainer import RunFolderCallback, tensorboard
+from cnn_zoo.callbacks.shared import RunFolderCallback, tensorboard
 from cnn_zoo.files import whole_file
 
 EVENT_FILES = "events.out.tfevents.*"
@@ -36,7 +35,7 @@ class Resume(RunFolderCallback):
     callbacks read, and the lengths of TensorBoard's files. When the training continues, whatever these files received
     after the checkpoint is cut off.
 
-    It must be the first callback: others log when an epoch starts, and weight averaging changes the weights at the end.
+    It must come before the other callbacks: they log when an epoch starts, and weight averaging changes the weights.
     """
 
     def __init__(self, stop: GracefulStop) -> None:
@@ -74,7 +73,8 @@ class Resume(RunFolderCallback):
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:
             return
-        if self._saved_step is not None and trainer.is_global_zero:  # a checkpoint of another process may be damaged
+        own_checkpoint = self._saved_step is not None  # one that another process left may be damaged
+        if own_checkpoint and trainer.is_global_zero:
             with whole_file(self.folder.previous) as part:
                 link_or_copy(self.folder.last, part)
         self._saving = True
@@ -87,7 +87,7 @@ class Resume(RunFolderCallback):
     # What it contains
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if not self._saving:  # best.ckpt is written before the metrics of its epoch are logged: it starts a new run
+        if not self._saving:  # best.ckpt is written before the metrics of its epoch are logged
             return
         gradients = {}
         if gradients_are_incomplete(trainer):
@@ -99,7 +99,6 @@ class Resume(RunFolderCallback):
             "metrics": dict(trainer.callback_metrics),
             "events": event_file_sizes(trainer, self.folder.path),
         }
-        mark_epoch_as_not_started(checkpoint)
 
     # How a training continues
 

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from cnn_zoo.callbacks.lightning_private import update_old_checkpoint, write_hyperparameters
-from cnn_zoo.callbacks.trainer import run_folder
+from cnn_zoo.callbacks.shared import run_folder
 from cnn_zoo.files import whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
 

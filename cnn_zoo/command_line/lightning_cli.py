@@ -22,10 +22,9 @@ from cnn_zoo.data.augmentation import Augment, progressive_side
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
+from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
 from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, newest_run
 from cnn_zoo.tasks import Classification
-
-MIXING = ("mixup", "cutmix")  # cnn_zoo 0.1 had these as keys of the model
 
 
 class CLI(LightningCLI):
@@ -63,15 +62,16 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--ckpt_path", type=str | None, help="checkpoint to test or to continue from; `last`: of the newest run"
         )
+        old_keys = {new: old for old, new in CALLBACK_KEYS.items()}
         for key, default in DEFAULT_CALLBACKS.items():
-            names = [f"--{name}" for name in (key, default.old_key) if name]
+            names = [f"--{name}" for name in (key, old_keys.get(key)) if name]
             path = f"{default.callback.__module__}.{default.callback.__qualname__}"
             value = {"class_path": path, "init_args": default.arguments} if default.on else None
             parser.add_argument(*names, type=default.callback | None, default=value, help="null switches it off")
         for name in ("num_classes", "in_channels", "image_size"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
-        for name in MIXING:
-            parser.add_argument(f"--model.{name}", type=float, default=0.0, help=f"old name of data.augment.{name}")
+        for old, new in MIXING_KEYS.items():
+            parser.add_argument(f"--{old}", type=float, default=0.0, help=f"old name of {new}")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the list. lightning's own method warns that sys.argv has words, too, as it always has for a command."""
@@ -121,14 +121,14 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         if self.training and self.datamodule.progressive is not None:
-            refuse_growing_images(self.model, self.datamodule, self.trainer.max_epochs)
+            check_progressive_sizes(self.model, self.datamodule, self.trainer.max_epochs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the trainer with the default logger and callbacks, or with neither of them for a test."""
         config = {**self.config_init.trainer, **kwargs}
-        config["callbacks"] = list(config["callbacks"] or [])
+        own_callbacks = list(config["callbacks"] or [])
         if not self.training:
-            return Trainer(**config | {"logger": False, "enable_checkpointing": False})
+            return Trainer(**config | {"callbacks": own_callbacks, "logger": False, "enable_checkpointing": False})
         chosen = self.chosen_callbacks()
         if config["logger"] in (None, True):
             config["logger"] = self.default_logger(config["default_root_dir"])
@@ -138,7 +138,7 @@ class CLI(LightningCLI):
             chosen["progress"] = Progress()
         config["enable_checkpointing"] = "checkpoint" in chosen
         config["plugins"] = [*(config["plugins"] or []), WholeFileCheckpoints()]
-        config["callbacks"] += chosen.values()
+        config["callbacks"] = [*chosen.values(), *own_callbacks]
         if not config["fast_dev_run"]:
             config["callbacks"].append(SaveConfig(self.parser, self.config, save_to_log_dir=False))
         return Trainer(**config)
@@ -181,7 +181,8 @@ def experiment_name(configs: Sequence[Any] | None) -> str:
 
 def move_mixing_to_data(config: Namespace) -> None:
     """Move model.mixup and model.cutmix of an old configuration to data.augment."""
-    for name in MIXING:
+    for old in MIXING_KEYS:
+        name = old.removeprefix("model.")
         value = config.model.pop(name)
         if value:
             data = config.data.init_args
@@ -200,7 +201,7 @@ def refuse_impossible_values(config: Namespace) -> None:
             raise UserError(f"{key}.monitor is {monitor!r}; it must be one of {', '.join(METRICS)}.")
 
 
-def refuse_growing_images(task: Classification, data: ImageData, epochs: int) -> None:
+def check_progressive_sizes(task: Classification, data: ImageData, epochs: int) -> None:
     """Raise UserError unless the backbone accepts every size that progressive resizing will produce."""
     if epochs < 0:
         raise UserError("data.progressive grows with the epochs; set --trainer.max_epochs.")

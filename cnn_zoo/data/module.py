@@ -1,5 +1,6 @@
 """The base class of the data modules: it reads, splits and keeps a data set, and makes batches of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,11 @@ class ImageData(LightningDataModule):
             )
         if not 0 <= self.val_fraction < 1:
             raise UserError(f"data.val_fraction is {self.val_fraction}; it must be from 0 to below 1.")
-        if self.augment and self.transforms:
+        mixing_alone = self.augment and replace(self.augment, mixup=0.0, cutmix=0.0) == Augment()
+        if self.augment and self.transforms and not mixing_alone:
             raise UserError(
                 "data.augment and data.transforms are both set; use augment for whole batches or transforms for "
-                "single images."
+                "single images. (Mixup and CutMix can be used with both.)"
             )
 
     @property

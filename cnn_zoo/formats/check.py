@@ -17,7 +17,7 @@ Network = Callable[[Tensor], Tensor]  # uint8 images (N, H, W, C) to logits or p
 
 
 @dataclass(frozen=True)
-class Check:
+class Comparison:
     """The result of a comparison.
 
     Args:
@@ -55,23 +55,23 @@ def onnx_network(session: Any, mean: Sequence[float], std: Sequence[float]) -> N
 
 
 @torch.no_grad()
-def check(network: Network, file: Network, data: ImageData) -> Check:
-    """Compare a file with its network on the test set of `data`, after `data.setup("test")`."""
-    correct = {"network": 0, "file": 0}
+def compare_outputs(reference: Network, exported: Network, data: ImageData) -> Comparison:
+    """Compare an exported file with its network on the test set of `data`, after `data.setup("test")`."""
+    correct = {"reference": 0, "exported": 0}
     difference = torch.zeros(())
     largest, count = 0.0, 0
     for images, labels, *_ in data.test_dataloader():
-        answers = {"network": network(images), "file": file(images)}
-        for name, answer in answers.items():
-            correct[name] += int((answer.argmax(1) == labels).sum())
-        gap = (answers["file"] - answers["network"]).abs().max()
+        outputs = {"reference": reference(images), "exported": exported(images)}
+        for name, output in outputs.items():
+            correct[name] += int((output.argmax(1) == labels).sum())
+        gap = (outputs["exported"] - outputs["reference"]).abs().max()
         difference = torch.maximum(difference, gap)  # unlike max(), it keeps a NaN
-        largest = max(largest, float(answers["network"].abs().max()))
+        largest = max(largest, float(outputs["reference"].abs().max()))
         count += len(labels)
-    return Check(
+    return Comparison(
         images=count,
-        accuracy=correct["file"] / count,
-        network_accuracy=correct["network"] / count,
+        accuracy=correct["exported"] / count,
+        network_accuracy=correct["reference"] / count,
         difference=float(difference),
         largest=largest,
     )

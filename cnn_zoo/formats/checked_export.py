@@ -16,7 +16,7 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.normalize import normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.backbone_file import save_backbone
-from cnn_zoo.formats.check import Check, Network, check, read_network
+from cnn_zoo.formats.check import Comparison, Network, compare_outputs, read_network
 from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.formats.int8 import quantize
 from cnn_zoo.formats.onnx import add_image_input, export_onnx
@@ -59,7 +59,7 @@ def export_checked(
         save_backbone(task.backbone, path, replace(description, config=None))
     else:
         export_torch(task.backbone, path, images, description)
-    result = check(task_network(task, data, image_input), read_network(path, data.mean, data.std), data)
+    result = compare_outputs(task_network(task, data, image_input), read_network(path, data.mean, data.std), data)
     answers = "probabilities" if image_input else "logits"
     if not result.difference <= TOLERANCE * max(1, result.largest):  # also true for NaN
         raise UserError(
@@ -107,7 +107,7 @@ def quantize_checked(
                 add_image_input(file)
         networks = {name: read_network(file, data.mean, data.std) for name, file in files.items()}
         kilobytes = {name: file.stat().st_size / 1e3 for name, file in files.items()}
-    result = check(networks["float32"], networks["int8"], data)
+    result = compare_outputs(networks["float32"], networks["int8"], data)
     drop = result.network_accuracy - result.accuracy
     if not drop <= max_drop:
         raise UserError(
@@ -122,7 +122,7 @@ def quantize_checked(
     )
 
 
-def int8_table(result: Check, kilobytes: Mapping[str, float], milliseconds: Mapping[str, list[float]]) -> str:
+def int8_table(result: Comparison, kilobytes: Mapping[str, float], milliseconds: Mapping[str, list[float]]) -> str:
     """Return a table with a row for float32 and a row for int8.
 
     Args:

@@ -1,4 +1,4 @@
-"""Read checkpoints without running anything in them. Imports torch alone."""
+"""Read checkpoints without running anything in them. Imports neither lightning nor torchvision."""
 
 import pickle
 import zipfile

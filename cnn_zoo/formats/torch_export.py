@@ -1,4 +1,4 @@
-"""Write a network as a file of torch.export, which runs with torch alone, without this package."""
+"""Write a network as a file of torch.export, which runs with torch, without this package."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from cnn_zoo.files import whole_file
 from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.formats.onnx import root_cause
 
-DESCRIPTION = "facts.json"  # the extra file with the description
+DESCRIPTION = "facts.json"  # the extra file with the description; the files of version 0.1 have this name
 
 
 def export_torch(model: nn.Module, path: Path, images: Tensor, description: NetworkDescription) -> None:

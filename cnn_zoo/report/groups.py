@@ -150,9 +150,14 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
 def key_differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
     """Return whether configurations differ in a key.
 
-    If some of them lack the key because the part above it is switched off or of another class, that part differs and
-    the key does not: `early_stopping`, not its patience, unless the patience differs among the others. A zero does not
-    differ from a key that the configurations of earlier versions lack.
+    A configuration in which the key is None or absent has no value.
+
+    - Two different values: the key differs.
+    - No value, or the same value everywhere: it does not.
+    - One value, but not everywhere, and a part above the key differs (`early_stopping` for `early_stopping.patience`):
+      it does not, because the part above explains it.
+    - Only zero, and absent elsewhere, as in the configurations of earlier versions: it does not.
+    - One value, but not everywhere, in all other cases: the key differs.
     """
     given = {config[key] for config in configs if config.get(key) is not None}
     lacking = [config for config in configs if config.get(key) is None]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.old_names import CALLBACK_CLASSES, CALLBACK_KEYS, MIXING_KEYS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
 
 EXAMPLE = RunFolder(Path())
@@ -18,19 +19,8 @@ RUN_FILES = {EXAMPLE.card.name, EXAMPLE.config.name, EXAMPLE.metrics.name}  # an
 STATES = ("finished", "unfinished", "broken")
 LONGEST_REASON = 160  # characters of a complaint's reason that fit in a table
 
-# Keys and class paths in the configurations of earlier versions, and what they are called today
-RENAMED_KEYS = {
-    "model.mixup": "data.augment.mixup",
-    "model.cutmix": "data.augment.cutmix",
-    "inside": "network_pictures",
-    "pictures": "confusion_pictures",
-    "quality": "calibration",
-}
-RENAMED_CLASSES = {
-    "cnn_zoo.callbacks.Inside": "cnn_zoo.callbacks.NetworkPictures",
-    "cnn_zoo.callbacks.Pictures": "cnn_zoo.callbacks.ConfusionPictures",
-    "cnn_zoo.callbacks.Quality": "cnn_zoo.callbacks.Calibration",
-}
+RENAMED_KEYS = CALLBACK_KEYS | MIXING_KEYS
+RENAMED_CLASSES = {f"cnn_zoo.callbacks.{old}": f"cnn_zoo.callbacks.{new}" for old, new in CALLBACK_CLASSES.items()}
 
 Content = TypeVar("Content")
 

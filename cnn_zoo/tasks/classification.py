@@ -28,7 +28,7 @@ class Classification(LightningModule):
     Args:
         backbone: A name in the zoo or an import path, see `cnn_zoo.create_model`.
         backbone_args: The arguments that the backbone varies, such as {width: 0.5}.
-        num_classes, in_channels, image_size: Of the data; the commands fill them in.
+        num_classes, in_channels, image_size: The sizes of the data; the commands fill them in.
         loss: cross_entropy, or mse: the mean squared error between softmax outputs and one-hot labels.
         label_smoothing: The part of the label that is spread evenly over all classes, https://arxiv.org/abs/1512.00567.
             It counts in validation and test too, so that the losses can be compared.

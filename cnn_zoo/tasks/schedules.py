@@ -1,4 +1,4 @@
-"""Learning-rate schedules by import path; their length follows from the length of the training."""
+"""Learning-rate schedules, named by their import path. Their length is filled in from that of the training."""
 
 import inspect
 import math
@@ -41,5 +41,5 @@ def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], le
     build = import_object(path)
     lengths = {"total_steps": length, "T_max": length, "step_size_up": max(1, length // 2)}
     accepted = inspect.signature(build).parameters
-    missing = {key: value for key, value in lengths.items() if key in accepted}
-    return call_checked(build, path, optimizer, **missing | arguments)
+    defaults = {key: value for key, value in lengths.items() if key in accepted}
+    return call_checked(build, path, optimizer, **defaults | arguments)

@@ -21,7 +21,7 @@ class Scores(Metric):
         super().__init__()
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("confusion", torch.zeros(num_classes, num_classes), dist_reduce_fx="sum")
-        self.register_buffer("one", torch.ones(()), persistent=False)
+        self.register_buffer("one", torch.ones(()), persistent=False)  # on the device, so that no step copies a 1 to it
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss, its logits (N, num_classes) and its labels (N)."""

@@ -1,4 +1,4 @@
-"""Questions that several callbacks ask the trainer."""
+"""Functions and a base class that several callbacks share."""
 
 from pathlib import Path
 from typing import Any

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from cnn_zoo.callbacks.trainer import best_checkpoint, learning_rate, run_folder, tensorboard
+from cnn_zoo.callbacks.shared import best_checkpoint, learning_rate, run_folder, tensorboard
 
 
 @pytest.fixture
