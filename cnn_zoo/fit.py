@@ -10,6 +10,7 @@ from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user
 from cnn_zoo.command_line.process import keep_freed_memory
 from cnn_zoo.command_line.run import run
 from cnn_zoo.data.workers import report_worker_errors
+from cnn_zoo.errors import UserError
 
 
 def main(arguments: list[str]) -> None:
@@ -28,6 +29,9 @@ def main(arguments: list[str]) -> None:
     if best:
         load_weights(task, best)
     trainer.test(task, datamodule=cli.datamodule, verbose=False)
+    for callback in trainer.callbacks:
+        if getattr(callback, "problem", None):  # the run is complete, but a part of its folder is missing
+            raise UserError(callback.problem)
 
 
 if __name__ == "__main__":

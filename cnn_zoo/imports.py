@@ -2,19 +2,24 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnn_zoo.errors import UserError
 
 
-def import_object(path: str) -> Any:
+def import_object(path: str, modules: Sequence[str] = ()) -> Any:
     """Return the object at a dotted path, such as `torch.optim.SGD`.
+
+    Args:
+        modules: The modules in which a name without a dot, such as `SGD`, is looked up.
 
     Raises:
         UserError: The path cannot be imported.
     """
     module, _, name = path.rpartition(".")
+    if not module:
+        module = next((m for m in modules if hasattr(importlib.import_module(m), name)), "")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:

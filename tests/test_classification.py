@@ -63,6 +63,15 @@ def test_a_training_step_accepts_a_batch_without_a_mixture():
     torch.testing.assert_close(task.training_step((images, labels), 0), F.cross_entropy(task(images), labels))
 
 
+def test_optimizers_and_schedules_have_short_names():
+    arguments = {"optimizer_args": {"lr": 0.1}, "scheduler_args": {"step_size": 2}}
+    task = Classification("lab_cnn", **SIZES, optimizer="SGD", scheduler="StepLR", **arguments)
+    optimizer, schedule = task.optimizer_and_schedule(10)
+    assert type(optimizer) is torch.optim.SGD and type(schedule) is torch.optim.lr_scheduler.StepLR
+    task = Classification("lab_cnn", **SIZES, scheduler="warmup_cosine")
+    assert type(task.optimizer_and_schedule(10)[1]) is torch.optim.lr_scheduler.LambdaLR
+
+
 def test_googlenets_auxiliary_heads_are_trained():
     sizes = {"num_classes": 4, "in_channels": 1, "image_size": 28}
     task = Classification("googlenet", **sizes, backbone_args={"aux": True})

@@ -8,7 +8,7 @@ from events import read_events
 from cnn_zoo.callbacks import Complexity
 from cnn_zoo.tasks import Classification
 
-COSTS = {"params": 61_706, "macs": 416_520, "fvcore_total": 416_520}  # LeNet-5 at 28 px, on grey images
+COSTS = {"params": 61_706, "trainable_params": 61_706, "macs": 416_520, "fvcore_total": 416_520}  # LeNet-5 at 28 px, on grey images
 
 
 def test_the_costs_are_in_the_card(finished_run):

@@ -29,6 +29,16 @@ def test_a_small_gap_is_no_over_fitting():
     assert "no over-fitting: training accuracy ends 1.0 points above" in verdict(rows((0.5, 0.5), (0.7, 0.69)))
 
 
+def test_a_network_that_learns_little_under_fits():
+    sentence = verdict(rows((0.1, 0.13), (0.14, 0.12)))
+    assert "under-fitting: training accuracy ends at 14.0%, validation at 12.0%" in sentence
+
+
+@pytest.mark.parametrize(("last", "rises"), [(0.71, True), (0.69, False)])
+def test_the_verdict_says_whether_validation_still_rises(last, rises):
+    assert ("still rising at the end" in verdict(rows((0.6, 0.6), (0.7, 0.7), (0.72, last)))) == rises
+
+
 def test_the_verdict_names_the_best_epoch():
     assert verdict(rows((0.5, 0.6), (0.6, 0.7), (0.7, 0.65))).startswith("Best validation accuracy 70.00% at epoch 2;")
 

@@ -39,8 +39,27 @@ def test_weight_averaging_is_switched_on_by_one_key(usual):
 
 @pytest.mark.parametrize("key", ["early_stopping", "checkpoint"])
 def test_the_best_epoch_is_that_of_the_highest_validation_accuracy(key):
-    arguments = DEFAULT_CALLBACKS[key].arguments
-    assert (arguments["monitor"], arguments["mode"]) == ("val/accuracy", "max")
+    callback = DEFAULT_CALLBACKS[key].callback()
+    assert (callback.monitor, callback.mode) == ("val/accuracy", "max")
+
+
+def test_a_callback_that_was_switched_off_starts_from_its_defaults_again(tmp_path):
+    (tmp_path / "off.yaml").write_text("early_stopping: null\ncheckpoint: null\n")
+    (tmp_path / "on.yaml").write_text("checkpoint: {save_top_k: 2}\n")
+    files = [word for name in ("off", "on") for word in ("--config", str(tmp_path / f"{name}.yaml"))]
+    trainer = CLI(["--config", str(QUICK), *files, "--early_stopping.patience=7"]).trainer
+    stopping, checkpoint = trainer.early_stopping_callback, trainer.checkpoint_callback
+    assert (stopping.patience, stopping.monitor, stopping.mode) == (7, "val/accuracy", "max")
+    assert (checkpoint.save_top_k, checkpoint.monitor, checkpoint.filename) == (2, "val/accuracy", "best")
+
+
+@pytest.mark.parametrize("name", ["EarlyStopping", "ModelCheckpoint"])
+def test_lightnings_own_class_is_accepted_as_configurations_of_0_1_name_it(name, tmp_path):
+    key = {"EarlyStopping": "early_stopping", "ModelCheckpoint": "checkpoint"}[name]
+    options = "init_args: {monitor: val/loss, mode: min}"
+    (tmp_path / "old.yaml").write_text(f"{key}: {{class_path: lightning.pytorch.callbacks.{name}, {options}}}\n")
+    cli = CLI(["--config", str(QUICK), "--config", str(tmp_path / "old.yaml")])
+    assert any(type(c).__name__ == name and c.monitor == "val/loss" for c in cli.trainer.callbacks)
 
 
 def test_the_result_card_is_the_last_because_it_gathers_the_results_of_the_others():

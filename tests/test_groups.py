@@ -106,6 +106,9 @@ def test_an_old_and_a_new_configuration_of_one_recipe(old_model, old_augment, au
     old["quality"] = {"class_path": "cnn_zoo.callbacks.Quality", "init_args": bins}
     new["calibration"] = {"class_path": "cnn_zoo.callbacks.Calibration", "init_args": bins}
     old["inside"] = new["network_pictures"] = None
+    patience = {"patience": 20}
+    old["early_stopping"] = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": patience}
+    new["early_stopping"] = {"class_path": "cnn_zoo.callbacks.EarlyStopping", "init_args": patience}
     runs = [
         read_run(write_run(tmp_path / "old", card_of(seed=1), old)),
         read_run(write_run(tmp_path / "new", card_of(), new)),

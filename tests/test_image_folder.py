@@ -40,6 +40,25 @@ def sizes_of(data: ImageFolder) -> list[int]:
     return [len(ready(data).sets[name][1]) for name in ("train", "val", "test")]
 
 
+# Layouts
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes"),
+    [
+        (["train", "test"], [36, 4, 40]),
+        (["train", "val"], [36, 40, 4]),
+        (["train", "val", "test"], [40, 40, 40]),
+    ],
+)
+def test_images_may_be_set_apart_in_folders(parts, sizes, pets):
+    for part in parts:
+        for name in ("cat", "dog"):
+            shutil.copytree(pets / name, pets / part / name)
+    data = ImageFolder(str(pets), 32, batch_size=8)
+    assert data.classes == ("cat", "dog") and sizes_of(data) == sizes
+
+
 # Reading
 
 

@@ -17,6 +17,10 @@ def test_an_object_is_imported_by_its_path():
     assert import_object("torch.optim.SGD") is torch.optim.SGD
 
 
+def test_a_name_without_a_dot_is_looked_up_in_modules():
+    assert import_object("SGD", ["math", "torch.optim"]) is torch.optim.SGD
+
+
 @pytest.mark.parametrize("path", ["no_such_package.name", "torch.no_such_name", "torch", ".torch", "torch.", ""])
 def test_a_wrong_path_is_refused(path):
     with pytest.raises(UserError, match=f"^{re.escape(repr(path))} cannot be imported .* give the full path"):

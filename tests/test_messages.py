@@ -27,7 +27,7 @@ WORDS = [
     ("--model.loss hinge", "model.loss must be ['cross_entropy', 'mse']"),
     ("--model.label_smoothing 2", "model.label_smoothing is 2.0; it must be from 0 to below 1"),
     ("--data.augment.mixup -1", "augment.mixup is -1.0"),
-    ("--model.optimizer SGD", "'SGD' cannot be imported"),
+    ("--model.optimizer SDG", "'SDG' cannot be imported"),
     ("--model.optimizer torch.optim.SDG", "'torch.optim.SDG' cannot be imported"),
     ("--model.optimizer torch.nn.Linear", "torch.nn.Linear takes no argument 'lr'"),
     ("--model.optimizer_args.lrr 1", "takes no argument 'lrr'"),

@@ -25,8 +25,24 @@ def test_the_bar_is_drawn_after_a_pause_and_after_the_last_batch(pause, drawn, m
     monkeypatch.setattr(TQDMProgressBar, "on_train_batch_end", lambda *arguments: batches.append(arguments[-1]))
     progress = Progress()
     for batch in range(5):
-        progress.on_train_batch_end(SimpleNamespace(is_last_batch=batch == 4), None, None, None, batch)
+        progress.on_train_batch_end(
+            SimpleNamespace(is_last_batch=batch == 4, is_global_zero=True), None, None, None, batch
+        )
     assert batches == drawn
+
+
+@pytest.mark.parametrize(("pause", "lines"), [(-1.0, 3), (1e12, 0)])
+def test_without_a_terminal_lines_tell_how_far_the_epoch_is(pause, lines, monkeypatch, capsys):
+    monkeypatch.setattr("cnn_zoo.callbacks.progress.LINE_SECONDS", pause)
+    monkeypatch.setattr(TQDMProgressBar, "on_train_batch_end", lambda *arguments: None)
+    progress = Progress()
+    counts = {"current_epoch": 2, "num_training_batches": 1500}
+    trainer = SimpleNamespace(is_last_batch=False, is_global_zero=True, **counts)
+    for batch in (999, 1000, 1001):
+        progress.on_train_batch_end(trainer, None, None, None, batch)
+    written = capsys.readouterr().out.splitlines()
+    assert len(written) == lines
+    assert all(line.startswith(f"epoch   3  batch 1,00{i} of 1,500  ") for i, line in enumerate(written))
 
 
 def test_each_epoch_is_one_line(train, capsys, tmp_path):

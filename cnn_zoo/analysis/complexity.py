@@ -22,6 +22,11 @@ def count_params(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def count_trainable_params(model: nn.Module) -> int:
+    """Return the number of parameters that the optimizer may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 def count_macs(model: nn.Module, images: Tensor) -> int:
     """Return the MACs of all convolutions and matrix products for `images` (N, C, H, W), by torch's counter.
 

@@ -1,5 +1,6 @@
-"""Callbacks that make a run folder worth opening. Early stopping, checkpoints and the rate monitor are lightning's."""
+"""Callbacks that make a run folder worth opening."""
 
+from cnn_zoo.callbacks.best_epoch import EarlyStopping, ModelCheckpoint
 from cnn_zoo.callbacks.calibration import Calibration
 from cnn_zoo.callbacks.complexity import Complexity
 from cnn_zoo.callbacks.confusion_pictures import ConfusionPictures
@@ -22,9 +23,11 @@ __all__ = [
     "Complexity",
     "ConfusionPictures",
     "Curves",
+    "EarlyStopping",
     "Export",
     "GracefulStop",
     "LossGuard",
+    "ModelCheckpoint",
     "NetworkPictures",
     "Progress",
     "ResultCard",

@@ -1,16 +1,16 @@
-"""The confusion matrix and misclassified test images, in TensorBoard."""
+"""The confusion matrix and misclassified test images, as PNG files and in TensorBoard."""
 
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from cnn_zoo.analysis import plots
-from cnn_zoo.callbacks.shared import tensorboard
+from cnn_zoo.callbacks.shared import RunFolderCallback, tensorboard
 
 
-class ConfusionPictures(Callback):
+class ConfusionPictures(RunFolderCallback):
     """A callback that draws the confusion matrix and misclassified images at the end of the test.
 
     Args:
@@ -19,6 +19,7 @@ class ConfusionPictures(Callback):
 
     def __init__(self, misclassified: int = 25) -> None:
         self.misclassified = misclassified
+        self.result: dict[str, Any] = {}
         self._wrong: list[tuple[Tensor, int, int]] = []  # image, true class, predicted class
 
     def on_test_batch_end(
@@ -33,17 +34,23 @@ class ConfusionPictures(Callback):
             self._wrong += [(image, int(t), int(p)) for image, t, p in zip(*chosen, strict=True)]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer, data, epoch = tensorboard(trainer), trainer.datamodule, trainer.current_epoch
-        if writer is None:
+        if not trainer.is_global_zero:
             return
-        confusion = plots.confusion_matrix(pl_module.test_confusion, data.classes)
-        writer.add_figure("test/confusion_matrix", confusion, epoch)
+        data, confusion = trainer.datamodule, pl_module.test_confusion
+        figures = {"confusion_matrix": plots.confusion_matrix(confusion, data.classes)}
         if self._wrong:
             images = [(denormalize(image, data.mean, data.std), t, p) for image, t, p in self._wrong]
-            writer.add_figure("test/misclassified", plots.misclassified_images(images, data.classes), epoch)
-        stages = {metric: ["Multiline", [f"train/{metric}", f"val/{metric}"]] for metric in ("loss", "accuracy")}
-        writer.add_custom_scalars({"train and validation": stages})
-        writer.flush()
+            figures["misclassified"] = plots.misclassified_images(images, data.classes)
+        writer = tensorboard(trainer)
+        for name, figure in figures.items():
+            plots.save_figure(figure, self.folder.path / f"{name}.png", dpi=100)
+            if writer is not None:
+                writer.add_figure(f"test/{name}", figure, trainer.current_epoch)
+        if writer is not None:
+            stages = {metric: ["Multiline", [f"train/{metric}", f"val/{metric}"]] for metric in ("loss", "accuracy")}
+            writer.add_custom_scalars({"train and validation": stages})
+            writer.flush()
+        self.result = {"pictures": [f"{name}.png" for name in figures]}
 
 
 def denormalize(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

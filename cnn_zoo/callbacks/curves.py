@@ -11,6 +11,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.files import write_csv
 
 OVERFITTING = 0.05  # from this gap between training and validation accuracy at the end, the verdict is over-fitting
+UNDERFITTING = 0.5  # below this accuracy in training and in validation, the verdict is under-fitting
 Row = dict[str, float]  # epoch, lr, and each metric of the epoch
 
 
@@ -71,14 +72,18 @@ def best_row(rows: list[Row]) -> Row:
 
 
 def verdict(rows: list[Row]) -> str:
-    """Return the sentence that names the best epoch and says whether the network over-fits."""
+    """Return the sentence that names the best epoch, and says whether the network over-fits or under-fits."""
     best, last = best_row(rows), rows[-1]
     if "val/accuracy" not in best:
         return "No validation set was held out, so over-fitting cannot be judged."
-    gap = last["train/accuracy"] - last["val/accuracy"]
-    if gap > OVERFITTING:
-        judgement = f"over-fitting: training accuracy ends {100 * gap:.1f} points above validation"
+    train, val = last["train/accuracy"], last["val/accuracy"]
+    if train - val > OVERFITTING:
+        judgement = f"over-fitting: training accuracy ends {100 * (train - val):.1f} points above validation"
+    elif max(train, val) < UNDERFITTING:
+        judgement = f"under-fitting: training accuracy ends at {train:.1%}, validation at {val:.1%}"
     else:
-        side = "above" if gap > 0 else "below"
-        judgement = f"no over-fitting: training accuracy ends {100 * abs(gap):.1f} points {side} validation"
+        side = "above" if train > val else "below"
+        judgement = f"no over-fitting: training accuracy ends {100 * abs(train - val):.1f} points {side} validation"
+    if best is last and len(rows) > 1:
+        judgement += "; validation accuracy was still rising at the end"
     return f"Best validation accuracy {best['val/accuracy']:.2%} at epoch {int(best['epoch'])}; {judgement}."

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from cnn_zoo.callbacks.shared import learning_rate
 
+LINE_SECONDS = 30  # without a terminal, a line appears at least so often
 REDRAW_SECONDS = 0.2  # drawing the bar takes as long as a step of a small network
 
 
@@ -18,6 +19,7 @@ class Progress(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stderr.isatty() else 0)
         self._start, self._rate, self._drawn = 0.0, 0.0, 0.0
+        self._last_line = time.perf_counter()
 
     def _is_time_to_draw(self, last: bool) -> bool:
         now = time.perf_counter()
@@ -32,7 +34,7 @@ class Progress(TQDMProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
-        self._start = time.perf_counter()
+        self._start = self._last_line = time.perf_counter()
         self._rate = learning_rate(trainer)
 
     def on_train_batch_end(
@@ -40,6 +42,11 @@ class Progress(TQDMProgressBar):
     ) -> None:
         if self._is_time_to_draw(last=trainer.is_last_batch):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        now = time.perf_counter()
+        if not self.refresh_rate and trainer.is_global_zero and now - self._last_line > LINE_SECONDS:
+            self._last_line = now
+            batches = f"batch {batch_idx + 1:,} of {trainer.num_training_batches:,}"
+            self.print(f"epoch {trainer.current_epoch + 1:3d}  {batches}  {now - self._start:.0f} s")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)

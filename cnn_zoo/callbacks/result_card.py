@@ -97,7 +97,7 @@ class ResultCard(RunFolderCallback):
             "experiment": self.experiment,
             "backbone": network.backbone,
             "backbone_args": network.backbone_args or {},
-            "dataset": type(data).__name__ + (" (bundled sample)" if data.sample else ""),
+            "dataset": data.title,
             "seed": torch.initial_seed(),
             "test_accuracy": round(float(metrics["test/accuracy"]), 6),
             "test_loss": round(float(metrics["test/loss"]), 6),
@@ -135,10 +135,14 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         lines["validation"] = f"{card['val_accuracy']:.2%} at epoch {card['best_epoch']} of {card['epochs']}"
     if "params" in card:
         lines["parameters"] = f"{card['params']:,}"
+        if card["trainable_params"] < card["params"]:
+            lines["parameters"] += f", of which {card['trainable_params']:,} are trainable"
         lines["MACs an image"] = f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})"
     lines["training"] = f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}"
     if "onnx" in card:
         lines["ONNX"] = f"differs from torch by at most {card['onnx_max_abs_diff']:.1e}"
+    if "pictures" in card:
+        lines["pictures"] = ", ".join(card["pictures"])
     lines["run folder"] = str(folder.path)
     return lines
 

@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnn_zoo.callbacks import GracefulStop, LossGuard, Progress, Resume
-from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS, METRICS
+from cnn_zoo.callbacks.best_epoch import METRICS
+from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
 from cnn_zoo.callbacks.whole_files import SaveConfig, WholeFileCheckpoints, WholeFileTensorBoard
 from cnn_zoo.command_line.messages import Parser, one_sentence
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
@@ -66,8 +67,8 @@ class CLI(LightningCLI):
         for key, default in DEFAULT_CALLBACKS.items():
             names = [f"--{name}" for name in (key, old_keys.get(key)) if name]
             path = f"{default.callback.__module__}.{default.callback.__qualname__}"
-            value = {"class_path": path, "init_args": default.arguments} if default.on else None
-            parser.add_argument(*names, type=default.callback | None, default=value, help="null switches it off")
+            value = {"class_path": path} if default.on else None
+            parser.add_argument(*names, type=default.accepted | None, default=value, help="null switches it off")
         for name in ("num_classes", "in_channels", "image_size"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for old, new in MIXING_KEYS.items():

@@ -48,8 +48,16 @@ def unknown_option(message: str, keys: Iterable[str]) -> str | None:
     if not found:
         return None
     path, option = found[-1]
-    accepted = [name for name in inspect.signature(import_object(path)).parameters if name != "self"]
+    accepted = options_of(import_object(path))
     return f"{path} takes no option {option!r};{near_miss(option, accepted)} it accepts {', '.join(accepted)}."
+
+
+def options_of(kind: type) -> list[str]:
+    """Return the options of a class, and those of its base class if it passes other options on."""
+    parameters = inspect.signature(kind).parameters.values()
+    options = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return list(dict.fromkeys(options + options_of(kind.__base__))) if passes_on and kind.__base__ else options
 
 
 def unknown_key(message: str, keys: Iterable[str]) -> str | None:
@@ -108,7 +116,7 @@ def wrong_value(message: str, keys: Iterable[str]) -> str | None:
 
 def key_in(message: str) -> str:
     """Return the dotted key that a message speaks of, or an empty string."""
-    return ".".join(re.findall(r'[Kk]ey "([^"]+)"', message))
+    return ".".join(dict.fromkeys(re.findall(r'[Kk]ey "([^"]+)"', message)))  # once for each accepted type
 
 
 def value_in(message: str) -> str | None:

@@ -52,7 +52,10 @@ class OnDisk:
 
 
 class ImageFolder(ImageData):
-    """A data module of root/CLASS/image.jpg …, or root/train/CLASS/… and root/test/CLASS/… with a test set of its own.
+    """A data module of the user's own images, in one folder for each class.
+
+    The folders are root/CLASS/image.jpg …; or root/train/CLASS/… with root/val/CLASS/… for validation,
+    root/test/CLASS/… for the test, or both.
 
     Each image is resized so that its shorter side fits, and cut to the central square. The images are read once and
     kept in memory (image_size² · in_channels bytes each). If they would take more than HOST_MEMORY_SHARE of it, they
@@ -63,7 +66,7 @@ class ImageFolder(ImageData):
         root: The folder of the class folders.
         image_size: The side in pixels.
         in_channels: 3 (RGB) or 1 (grey).
-        test_fraction: The fraction of the images held out for the test, if root has no train/ and test/.
+        test_fraction: The fraction of the images held out for the test, if root has no test/.
         mean, std: One number for each channel, for pixel values in [0, 1]; the default computes them from the training
             images.
         batch_size, val_fraction, split_seed, augment, transforms: As for the other data sets.
@@ -109,8 +112,9 @@ class ImageFolder(ImageData):
             raise UserError(f"data.std is {std}; each standard deviation must be above 0.")
         self.image_size, self.in_channels, self.test_fraction = image_size, in_channels, test_fraction
         self.mean, self.std = tuple(mean or ()), tuple(std or ())  # `setup` computes them if they are empty
-        self.has_test_folder = (self.root / "train").is_dir() and (self.root / "test").is_dir()
-        folder = self.root / "train" if self.has_test_folder else self.root
+        parts = [name for name in ("train", "val", "test") if (self.root / name).is_dir()]
+        self.parts = parts if "train" in parts and len(parts) > 1 else []  # else train is the name of a class
+        folder = self.root / "train" if self.parts else self.root
         self.classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
         if len(self.classes) < 2:
             raise UserError(
@@ -119,9 +123,11 @@ class ImageFolder(ImageData):
         self._folders: dict[Path, tuple[Any, Tensor]] = {}  # those that were read: images (Tensor or OnDisk), labels
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        if self.has_test_folder:
-            return self._read_folder(self.root / ("train" if train else "test"))
-        images, labels = self._read_folder(self.root)
+        if "test" in self.parts and not train:
+            return self._read_folder(self.root / "test")
+        images, labels = self._read_folder(self.root / "train" if self.parts else self.root)
+        if "test" in self.parts:
+            return images, labels
         kept, test = stratified_split(labels, self.test_fraction, self.split_seed)
         if len(test) == 0:
             raise UserError(
@@ -129,6 +135,15 @@ class ImageFolder(ImageData):
             )
         chosen = kept if train else test
         return images[chosen], labels[chosen]
+
+    def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        if "val" in self.parts:
+            return (images, labels), self._read_folder(self.root / "val")
+        return super().split(images, labels)
+
+    @property
+    def title(self) -> str:
+        return f"ImageFolder {self.root}"
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

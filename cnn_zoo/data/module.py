@@ -86,6 +86,11 @@ class ImageData(LightningDataModule):
             )
 
     @property
+    def title(self) -> str:
+        """Return the name of the data set, as the result card shows it."""
+        return type(self).__name__ + (" (bundled sample)" if self.sample else "")
+
+    @property
     def num_classes(self) -> int:
         return len(self.classes)
 
@@ -122,23 +127,25 @@ class ImageData(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self.sets:
-            self._split(*self.read(train=True))
+            self.sets["train"], self.sets["val"] = self.split(*self.read(train=True))
+            count = len(self.sets["train"][1])
+            if self.batch_size * self.world_size > count:
+                raise UserError(
+                    f"data.batch_size is {self.batch_size} on {self.world_size} device(s), more than the {count} "
+                    "training images; choose a smaller one."
+                )
         if stage == "test" and "test" not in self.sets:
             self.sets["test"] = self.read(train=False)
 
-    def _split(self, images: Tensor, labels: Tensor) -> None:
+    def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the training and the validation set out of the whole training set."""
         train, val = stratified_split(labels, self.val_fraction, self.split_seed)
         if self.val_fraction and min(len(train), len(val)) == 0:
             raise UserError(
                 f"data.val_fraction {self.val_fraction} leaves {len(train)} images for training and {len(val)} for "
                 "validation; 0 trains on all."
             )
-        self.sets["train"], self.sets["val"] = (images[train], labels[train]), (images[val], labels[val])
-        if self.batch_size * self.world_size > len(train):
-            raise UserError(
-                f"data.batch_size is {self.batch_size} on {self.world_size} device(s), more than the {len(train)} "
-                "training images; choose a smaller one."
-            )
+        return (images[train], labels[train]), (images[val], labels[val])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the facts that a checkpoint needs, so that its network can be used without the data set."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.formats.old_names import CALLBACK_CLASSES, CALLBACK_KEYS, MIXING_KEYS
+from cnn_zoo.formats.old_names import CALLBACK_CLASSES, CALLBACK_KEYS, LIGHTNING_CLASSES, MIXING_KEYS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
 
 EXAMPLE = RunFolder(Path())
@@ -20,7 +20,9 @@ STATES = ("finished", "unfinished", "broken")
 LONGEST_REASON = 160  # characters of a complaint's reason that fit in a table
 
 RENAMED_KEYS = CALLBACK_KEYS | MIXING_KEYS
-RENAMED_CLASSES = {f"cnn_zoo.callbacks.{old}": f"cnn_zoo.callbacks.{new}" for old, new in CALLBACK_CLASSES.items()}
+RENAMED_CLASSES = LIGHTNING_CLASSES | {
+    f"cnn_zoo.callbacks.{old}": f"cnn_zoo.callbacks.{new}" for old, new in CALLBACK_CLASSES.items()
+}
 
 Content = TypeVar("Content")
 

@@ -34,9 +34,10 @@ class Classification(LightningModule):
             It counts in validation and test too, so that the losses can be compared.
         test_flip: Also test the mean of the logits of an image and its mirror image, as `test/accuracy_flip`.
         compile: Compile the backbone with torch.compile in the first step; worth it on GPUs.
-        optimizer, optimizer_args: An import path and its arguments: torch.optim.SGD, {lr: 0.1, momentum: 0.9}.
-        scheduler, scheduler_args: An import path and its arguments. Lengths follow from the trainer, see
-            `cnn_zoo.tasks.schedules.make_schedule`. None keeps the learning rate constant.
+        optimizer, optimizer_args: A name in torch.optim or an import path, and its arguments: SGD, {lr: 0.1}.
+        scheduler, scheduler_args: A name in torch.optim.lr_scheduler, warmup_cosine or an import path, and its
+            arguments. Lengths follow from the trainer, see `cnn_zoo.tasks.schedules.make_schedule`. None keeps the
+            learning rate constant.
         scheduler_interval: The unit that the schedule and its lengths count: step or epoch.
     """
 
@@ -183,7 +184,7 @@ class Classification(LightningModule):
     def optimizer_and_schedule(self, length: int) -> tuple[torch.optim.Optimizer, Any]:
         """Return a new optimizer and its schedule (or None) for a training of `length` steps or epochs."""
         name, arguments = self.hparams.optimizer, self.hparams.optimizer_args or {}
-        optimizer = call_checked(import_object(name), name, self.parameters(), **arguments)
+        optimizer = call_checked(import_object(name, ["torch.optim"]), name, self.parameters(), **arguments)
         if self.hparams.scheduler is None:
             return optimizer, None
         return optimizer, make_schedule(self.hparams.scheduler, optimizer, self.hparams.scheduler_args or {}, length)

@@ -29,7 +29,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 
 
 def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], length: int) -> LRScheduler:
-    """Return the schedule at an import path.
+    """Return the schedule of this name (StepLR, warmup_cosine) or import path.
 
     A length that the schedule takes and `arguments` leave out follows from `length`, the steps (or epochs) of the
     training: `total_steps` (OneCycleLR, warmup_cosine) and `T_max` (CosineAnnealingLR) are the whole training,
@@ -38,7 +38,7 @@ def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], le
     Raises:
         UserError: The path cannot be imported, or the schedule refuses its arguments.
     """
-    build = import_object(path)
+    build = import_object(path, ["torch.optim.lr_scheduler", __name__])
     lengths = {"total_steps": length, "T_max": length, "step_size_up": max(1, length // 2)}
     accepted = inspect.signature(build).parameters
     defaults = {key: value for key, value in lengths.items() if key in accepted}
