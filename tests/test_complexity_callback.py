@@ -8,7 +8,8 @@ from events import read_events
 from cnn_zoo.callbacks import Complexity
 from cnn_zoo.tasks import Classification
 
-COSTS = {"params": 61_706, "trainable_params": 61_706, "macs": 416_520, "fvcore_total": 416_520}  # LeNet-5 at 28 px, on grey images
+# LeNet-5 on grey images of 28 px
+COSTS = {"params": 61_706, "trainable_params": 61_706, "macs": 416_520, "fvcore_total": 416_520}
 
 
 def test_the_costs_are_in_the_card(finished_run):
