@@ -15,7 +15,7 @@ from cnn_zoo import list_models
 from cnn_zoo.data import CIFAR10
 from cnn_zoo.tasks import Classification
 
-STEPS, IMAGES = 15, 16
+STEPS, IMAGES = 10, 16
 
 
 def train(name: str) -> tuple[float, float, float]:
