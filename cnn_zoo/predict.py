@@ -30,16 +30,16 @@ WIDTH_WITHOUT_TERMINAL = 160  # characters of a table in a file or a pipe
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image.
 
     Args:
         conversion: What was done to the image, in words.
-        answers: The most probable classes and their probabilities, the best first.
+        classes: The most probable classes and their probabilities, the best first.
     """
 
     file: Path
     conversion: str
-    answers: list[tuple[str, float]]
+    classes: list[tuple[str, float]]
 
 
 def make_parser() -> ArgumentParser:
@@ -55,7 +55,7 @@ def make_parser() -> ArgumentParser:
         help="image files, or folders that are searched with their subfolders",
     )
     parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes for each image (default: 3)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the answers here instead of printing a table")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions here instead of printing a table")
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
     parser.add_argument("--overwrite", action="store_true", help="replace the CSV file")
     return parser
@@ -94,8 +94,8 @@ def onnx_classifier(path: Path) -> "tuple[NetworkDescription, Classifier]":
     network = onnx_network(session, description.mean, description.std)
 
     def classify(images: "Tensor") -> "Tensor":
-        answers = network(images)
-        return answers if metadata["output"] == "probabilities" else answers.softmax(1)
+        outputs = network(images)
+        return outputs if metadata["output"] == "probabilities" else outputs.softmax(1)
 
     return description, classify
 
@@ -145,7 +145,7 @@ def expected_images(description: "NetworkDescription") -> str:
 def csv_row(prediction: Prediction) -> dict[str, Any]:
     """Return a row of the CSV file: file, seen, class_1, probability_1, class_2, …"""
     row: dict[str, Any] = {"file": str(prediction.file), "seen": prediction.conversion}
-    for k, (name, probability) in enumerate(prediction.answers, start=1):
+    for k, (name, probability) in enumerate(prediction.classes, start=1):
         row |= {f"class_{k}": name, f"probability_{k}": probability}
     return row
 
@@ -157,8 +157,8 @@ def print_table(predictions: Sequence[Prediction]) -> None:
 
     table = Table("image", "class", "what the network saw")
     for prediction in predictions:
-        answers = "\n".join(f"{probability:7.2%}  {name}" for name, probability in prediction.answers)
-        table.add_row(escape(str(prediction.file)), escape(answers), escape(prediction.conversion))
+        classes = "\n".join(f"{probability:7.2%}  {name}" for name, probability in prediction.classes)
+        table.add_row(escape(str(prediction.file)), escape(classes), escape(prediction.conversion))
     Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL).print(table)
 
 

@@ -139,7 +139,8 @@ class CLI(LightningCLI):
             chosen["progress"] = Progress()
         config["enable_checkpointing"] = "checkpoint" in chosen
         config["plugins"] = [*(config["plugins"] or []), WholeFileCheckpoints()]
-        config["callbacks"] = [*chosen.values(), *own_callbacks]
+        first = [chosen.pop(key) for key in ("resume", "graceful_stop", "loss_guard") if key in chosen]
+        config["callbacks"] = [*first, *own_callbacks, *chosen.values()]  # the result card sees the results of all
         if not config["fast_dev_run"]:
             config["callbacks"].append(SaveConfig(self.parser, self.config, save_to_log_dir=False))
         return Trainer(**config)
