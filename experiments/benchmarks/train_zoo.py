@@ -1,54 +1,54 @@
-"""Train every network of the zoo on one batch again and again: its training loss must fall.
+"""Run ten training steps of every network of the zoo, on 200 images of the bundled CIFAR-10 sample.
 
     python experiments/benchmarks/train_zoo.py [PATTERN] > experiments/benchmarks/train_zoo.txt
 
-prints the training loss of the first and of the last step, and the seconds. The batch is 16 images of the bundled
-CIFAR-10 sample. A network whose loss does not fall is marked, and the exit status is 1.
+prints the mean training loss of the first and of the last two steps, and the seconds. It shows that every network can
+be trained; ten steps are too few to show that it learns.
 """
 
+import logging
 import sys
 import time
+import warnings
 
 import torch
+from lightning.pytorch import Trainer, seed_everything
 
 from cnn_zoo import list_models
 from cnn_zoo.data import CIFAR10
 from cnn_zoo.tasks import Classification
 
-STEPS, IMAGES = 10, 16
-
 
 def train(name: str) -> tuple[float, float, float]:
-    """Return the training loss of the first and of the last step, and the seconds."""
-    torch.manual_seed(0)
-    data = CIFAR10(sample=True, batch_size=IMAGES)
-    data.setup("fit")
-    batch = data.train_dataloader().batch(epoch=0, batch=0)
-    images, labels, *_ = data.augmentation(batch, epoch=0, step=0)
+    """Return the mean training loss of the first and of the last two steps, and the seconds."""
+    seed_everything(0, verbose=False)
+    data = CIFAR10(sample=True, val_fraction=0.8, batch_size=20)
     task = Classification(name, data.num_classes, data.in_channels, data.image_size, optimizer_args={"lr": 1e-3})
-    optimizer, _ = task.optimizer_and_schedule(STEPS)
-    task.train()
-    losses = []
+    losses: list[torch.Tensor] = []
+    step = task.training_step
+
+    def recorded(batch, batch_idx):
+        losses.append(step(batch, batch_idx))
+        return losses[-1]
+
+    task.training_step = recorded
+    trainer = Trainer(
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
     start = time.perf_counter()
-    for _ in range(STEPS):
-        loss = task.loss(task(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses[0], losses[-1], time.perf_counter() - start
-
-
-def main() -> int:
-    failed = 0
-    print(f"{'network':22} {'first loss':>10} {'last loss':>10} {'seconds':>8}")
-    for name in list_models(*sys.argv[1:]):
-        first, last, seconds = train(name)
-        mark = "" if last < first else "  does not fall"
-        failed += bool(mark)
-        print(f"{name:22} {first:10.3f} {last:10.3f} {seconds:8.1f}{mark}", flush=True)
-    return 1 if failed else 0
+    trainer.fit(task, datamodule=data)
+    first, last = (torch.stack([x.detach() for x in part]).mean().item() for part in (losses[:2], losses[-2:]))
+    return first, last, time.perf_counter() - start
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    print(f"{'network':22} {'first loss':>10} {'last loss':>10} {'seconds':>8}")
+    for name in list_models(*sys.argv[1:]):
+        print("{:22} {:10.3f} {:10.3f} {:8.1f}".format(name, *train(name)), flush=True)
