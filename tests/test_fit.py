@@ -29,8 +29,9 @@ def test_the_quick_start_learns(tmp_path):
 
 def test_the_run_folder_is_complete(finished_run):
     files = {path.name for path in finished_run.iterdir() if not path.name.startswith("events.out.tfevents.")}
-    written = {"metrics.csv", "curves.png", "model.onnx", "backbone.safetensors", "result.json"}
-    assert files == written | {"config.yaml", "hparams.yaml", "checkpoints"}
+    pictures = {"curves.png", "confusion_matrix.png", "misclassified.png"}
+    written = {"metrics.csv", "model.onnx", "backbone.safetensors", "result.json"}
+    assert files == pictures | written | {"config.yaml", "hparams.yaml", "checkpoints"}
     assert {path.name for path in (finished_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(finished_run.rglob("*.part*")) == []
 
