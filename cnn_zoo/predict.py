@@ -55,7 +55,7 @@ def make_parser() -> ArgumentParser:
         help="image files, or folders that are searched with their subfolders",
     )
     parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes for each image (default: 3)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions here instead of printing a table")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions here, print no table")
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
     parser.add_argument("--overwrite", action="store_true", help="replace the CSV file")
     return parser
