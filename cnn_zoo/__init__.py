@@ -3,6 +3,7 @@
 `import cnn_zoo` imports nothing else. Its functions import torch when they are first used, and nothing of lightning.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ MODULES = {
     "list_models": "cnn_zoo.backbones.create",
     "load_backbone": "cnn_zoo.formats.backbone_file",
 }
+
+# torch's threads spin while they wait, which takes the cores from any other process: the quick start becomes two to
+# four times as slow. Without other processes, sleeping costs nothing (experiments/benchmarks/waiting_threads.py). The
+# OpenMP library reads this variable when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """List the commands, or run one of them: python -m cnn_zoo [COMMAND …]."""
 
 import ast
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> None:
 
 def console_script() -> None:
     """Run `cnn-zoo COMMAND …`."""
+    sys.path.insert(0, "")  # as for python -m: networks in a file of the current folder can be imported
     run(main)
 
 

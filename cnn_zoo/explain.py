@@ -1,19 +1,19 @@
 """Show where a network looks: Grad-CAM pictures of images, https://arxiv.org/abs/1610.02391.
 
-python -m cnn_zoo.explain --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER [IMAGE_OR_FOLDER …] [--of CLASS] [--out DIR]
+python -m cnn_zoo.explain --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER … [--of CLASS]
 python -m cnn_zoo.explain --ckpt RUN/checkpoints/best.ckpt --misclassified 10
 
 Each PNG shows the image as the network gets it, the heat map of the network's last stage over it, and the prediction.
-Red parts raise the score of the class. --misclassified takes the images of the run's test set whose wrong predictions
-have the highest confidence. The test set is that of RUN/config.yaml. An image that cannot be read is reported and
-skipped, and the exit status is 1.
+For a network without stages it is the heat map of its last convolution. Red parts raise the score of the class.
+--misclassified takes the images of the run's test set whose wrong predictions have the highest confidence. The test set
+is that of RUN/config.yaml. An image that cannot be read is reported and skipped, and the exit status is 1.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
@@ -23,8 +23,10 @@ from cnn_zoo.formats.run_folder import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from cnn_zoo.data.module import ImageData
     from cnn_zoo.formats.description import NetworkDescription
 
+NO_MAPS = "The network has no maps to explain: it is not convolutional."
 BATCH_SIZE = 64
 PICTURE_DPI = 100
 ONLY_FOR_TRAINING = ("augment", "transforms")  # arguments of a data module
@@ -57,14 +59,16 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--misclassified", type=positive_int, metavar="N", help="explain N mistakes on the test set")
     parser.add_argument("--of", metavar="CLASS", help="explain this class (default: the predicted one)")
-    parser.add_argument("--out", type=Path, default=Path("explained"), metavar="DIR", help="default: explained")
+    parser.add_argument(
+        "--out", type=Path, default=Path("explained"), metavar="DIR", help="folder (default: explained)"
+    )
     parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
     return parser
 
 
 def grad_cam(model: "nn.Module", images: "Tensor", targets: "Tensor") -> "Tensor":
-    """Return how much each place of the last stage's maps raises the logit of a class, (N, H, W), from 0 to 1.
+    """Return how much each place of the last maps raises the logit of a class, (N, H, W), from 0 to 1.
 
     The maps are weighted by the mean of their gradient, summed, cut off at 0 and enlarged to the size of the images.
 
@@ -73,22 +77,42 @@ def grad_cam(model: "nn.Module", images: "Tensor", targets: "Tensor") -> "Tensor
         targets: The class for each image, (N).
 
     Raises:
-        UserError: The last stage has no maps.
+        UserError: The network has no maps.
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
-    stages: Any = model.stages  # an nn.Sequential
-    heat = LayerGradCam(model, stages[-1]).attribute(images, targets, relu_attributions=True)
+    layer = last_layer_with_maps(model, tuple(images.shape[1:]))
+    heat = LayerGradCam(model, layer).attribute(images, targets, relu_attributions=True)
     if heat.dim() != 4:
-        raise UserError("The network's last stage has no maps to explain: it is not convolutional.")
+        raise UserError(NO_MAPS)
     heat = LayerAttribution.interpolate(heat.detach(), tuple(images.shape[2:]), "bilinear")[:, 0]
     return heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)
 
 
-def run_test_set(folder: RunFolder) -> "tuple[Tensor, Tensor]":
-    """Return images uint8 (N, H, W, C) and labels (N) of a run's test set.
+def last_layer_with_maps(model: "nn.Module", image_shape: tuple[int, ...]) -> "nn.Module":
+    """Return the last stage of a network; without stages the last convolution, or else the last layer with a map.
 
-    The data module is built without the rest of the configuration, so that no network and trainer are built with it.
+    Raises:
+        UserError: No layer has a map of more than one pixel.
+    """
+    from torch import nn
+
+    from cnn_zoo.analysis.layers import layer_table
+
+    stages = getattr(model, "stages", None)
+    if isinstance(stages, nn.Sequential) and len(stages):
+        return stages[-1]
+    with_maps = [row for row in layer_table(model, image_shape) if len(row.output) == 3 and max(row.output[1:]) > 1]
+    convolutions = [row for row in with_maps if row.traffic]
+    if not with_maps:
+        raise UserError(NO_MAPS)
+    return model.get_submodule((convolutions or with_maps)[-1].name)
+
+
+def test_data(folder: RunFolder) -> "ImageData":
+    """Return a run's data module, set up for the test.
+
+    It is built without the rest of the configuration, so that no network and trainer are built with it.
 
     Raises:
         UserError: The run's configuration is missing or describes no data module of this package.
@@ -110,23 +134,25 @@ def run_test_set(folder: RunFolder) -> "tuple[Tensor, Tensor]":
     module = call_checked(data_class, path, **arguments)
     module.prepare_data()
     module.setup("test")
-    return module.sets["test"]
+    return module
 
 
 def misclassified(
-    model: "nn.Module", description: "NetworkDescription", images: "Tensor", labels: "Tensor", count: int
+    model: "nn.Module", description: "NetworkDescription", data: "ImageData", count: int
 ) -> list[Picture]:
-    """Return the `count` wrong predictions with the highest confidence; `images` are uint8 (N, H, W, C)."""
+    """Return the `count` wrong predictions on the test set with the highest confidence."""
     import torch
 
     from cnn_zoo.data import normalize
 
-    batches = (normalize(batch, description.mean, description.std) for batch in images.split(BATCH_SIZE))
+    _, labels = data.sets["test"]
+    images = (data.images("test", indices) for indices in torch.arange(len(labels)).split(BATCH_SIZE))
+    batches = (normalize(batch, description.mean, description.std) for batch in images)
     with torch.no_grad():
         confidence, predicted = torch.cat([model(batch).softmax(1) for batch in batches]).max(1)
     order = confidence.argsort(descending=True)
-    chosen = order[(predicted != labels)[order]][:count].tolist()
-    return [Picture(f"test_{i:05d}", images[i], description.classes[labels[i]]) for i in chosen]
+    chosen = order[(predicted != labels)[order]][:count]
+    return [Picture(f"test_{i:05d}", data.images("test", i[None])[0], description.classes[labels[i]]) for i in chosen]
 
 
 def read_pictures(files: Sequence[Path], description: "NetworkDescription") -> list[Picture]:
@@ -182,11 +208,9 @@ def main(arguments: list[str]) -> None:
     classes = description.classes
     if options.of is not None and options.of not in classes:
         raise UserError(f"--of {options.of!r} is not a class; the classes are {', '.join(classes)}.")
-    if not len(getattr(model, "stages", ())):
-        raise UserError("Grad-CAM needs a network with `stages`, as those of the zoo have.")
     if options.misclassified:
-        images, labels = run_test_set(RunFolder.of_checkpoint(options.ckpt))
-        pictures = misclassified(model, description, images, labels, options.misclassified)
+        data = test_data(RunFolder.of_checkpoint(options.ckpt))
+        pictures = misclassified(model, description, data, options.misclassified)
     else:
         pictures = read_pictures(files, description)
     for picture in pictures:

@@ -1,6 +1,6 @@
 """Write a trained network as a file for other programs, and check the file on every test image.
 
-python -m cnn_zoo.export --ckpt RUN/checkpoints/best.ckpt [--format onnx|int8|safetensors|torchexport] [--out FILE]
+python -m cnn_zoo.export --ckpt RUN/checkpoints/best.ckpt [--format int8] [--out FILE]
 
 The data set and the network are those of the config.yaml in the checkpoint's run folder. Any key of it can be given
 another value: --data.root FOLDER, --data.sample true.
@@ -17,6 +17,7 @@ from cnn_zoo.formats.int8 import CALIBRATION_METHODS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
 
 SUFFIXES = {"onnx": ".onnx", "int8": ".int8.onnx", "safetensors": ".safetensors", "torchexport": ".pt2"}
+IMAGE_INPUT = ".image_input"  # in the default name of a file that takes uint8 images
 ON_ONE_CPU = [  # however the network was trained
     "--trainer.accelerator=cpu",
     "--trainer.devices=1",
@@ -26,14 +27,14 @@ ON_ONE_CPU = [  # however the network was trained
 
 
 def make_parser() -> ArgumentParser:
-    usage = "%(prog)s --ckpt FILE [--format FORMAT] [--out FILE] [options] [--data.root FOLDER …]"
+    usage = "%(prog)s --ckpt FILE [options] [--data.root FOLDER …]"
     parser = ArgumentParser("export", __doc__, usage=usage)
     parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="RUN/checkpoints/best.ckpt")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration of the run (default: RUN/config.yaml)"
     )
-    parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: beside the checkpoint, best.onnx")
+    parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="kind of file (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: best.onnx beside best.ckpt)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
         "--opset", type=positive_int, default=18, help="version of ONNX's operators (default: %(default)s)"
@@ -41,7 +42,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--image_input",
         action="store_true",
-        help="onnx, int8: uint8 images (N, H, W, C) in, probabilities out; the normalisation is part of the graph",
+        help="onnx, int8: uint8 images (N, H, W, C) in, probabilities out; the normalisation is part of the graph; the "
+        "file is best.image_input.onnx",
     )
     parser.add_argument(
         "--max_drop", type=fraction, default=0.01, help="int8: accuracy that may be lost (default: 0.01, one point)"
@@ -72,8 +74,12 @@ def check_options(options: argparse.Namespace) -> tuple[Path, Path]:
         raise UserError(f"There is no checkpoint {options.ckpt}; RUN/checkpoints contains best.ckpt and last.ckpt.")
     config = options.config or RunFolder.of_checkpoint(options.ckpt).config
     if not config.is_file():
+        from cnn_zoo.formats.checkpoints import read_checkpoint
+
+        read_checkpoint(options.ckpt)  # the file may be no checkpoint of a run at all, which is the better message
         raise UserError(f"There is no {config}; give the run's config.yaml with --config.")
-    default_out = options.ckpt.with_suffix(SUFFIXES[options.format])
+    kind = IMAGE_INPUT if options.image_input else ""
+    default_out = options.ckpt.with_suffix(kind + SUFFIXES[options.format])
     out = options.out or default_out
     if out.suffix != default_out.suffix:
         raise UserError(f"--out is {out}; a file of the format {options.format} must end in {default_out.suffix}.")

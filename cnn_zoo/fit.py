@@ -1,6 +1,6 @@
 """Train, test the best checkpoint once, and leave a run folder.
 
-python -m cnn_zoo.fit --config experiments/quickstart.yaml [--config MORE.yaml] [--dotted.key VALUE …]
+python -m cnn_zoo.fit --config FILE.yaml [--config MORE.yaml] [--KEY VALUE …]
 """
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -11,6 +11,7 @@ from cnn_zoo.command_line.process import keep_freed_memory
 from cnn_zoo.command_line.run import run
 from cnn_zoo.data.workers import report_worker_errors
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.run_folder import removed_if_empty
 
 
 def main(arguments: list[str]) -> None:
@@ -18,8 +19,9 @@ def main(arguments: list[str]) -> None:
     cli = CLI(arguments, __doc__)
     trainer, task = cli.trainer, cli.model
     with (
+        removed_if_empty(cli.run),
         report_worker_errors(),
-        report_as_user_error(MisconfigurationException),
+        report_as_user_error(MisconfigurationException, ModuleNotFoundError),  # such as psutil for DeviceStatsMonitor
         report_as_user_error(ValueError, about="val_check_interval"),  # lightning checks it when it knows the batches
     ):
         trainer.fit(task, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)

@@ -1,6 +1,6 @@
 """Classify image files with a trained network.
 
-python -m cnn_zoo.predict --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER [IMAGE_OR_FOLDER …] [--top 3] [--csv FILE]
+python -m cnn_zoo.predict --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER … [--top 3] [--csv FILE]
 python -m cnn_zoo.predict --onnx RUN/model.onnx IMAGE_OR_FOLDER …
 
 Images may have any size and may be grey, RGB, RGBA, palette, 16-bit or rotated by EXIF; every conversion is reported.

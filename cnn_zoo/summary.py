@@ -1,21 +1,23 @@
 """Show what networks cost: one network layer by layer, or several compared.
 
 python -m cnn_zoo.summary NAME [NAME …] [--num_classes 10] [--in_channels 3] [--image_size 32] [--width 0.5 …]
-    [--sort macs] [--csv FILE] [--picture FILE] [--markdown]
+    [--columns costs|sharing|memory] [--sort macs] [--csv FILE] [--picture FILE] [--markdown]
 
-NAME is a network of the zoo, an import path, a pattern such as 'resnet*', `all`, or a checkpoint of a run (FILE.ckpt),
-which has its own sizes and arguments. Any other --argument goes to the networks.
+NAME is a network of the zoo, a class of your own (course.MyNet in course.py), a pattern such as 'resnet*', `all`, or a
+file of a run (FILE.ckpt or FILE.safetensors), which has its own sizes and arguments. Any other --argument goes to the
+networks.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -27,19 +29,36 @@ from cnn_zoo.analysis.plots import parameters_against_macs, save_figure
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import write_csv
-from cnn_zoo.formats.backbone_file import read_backbone
+from cnn_zoo.formats.backbone_file import SUFFIXES, read_backbone, refuse_import
 
 DEFAULT_SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}  # image_size in pixels
 WIDTH_WITHOUT_TERMINAL = 200  # characters of a table in a file or a pipe
 PICTURE_DPI = 120
+WINDOW, WITHOUT_BIAS, WITHOUT_SHARING = "kernel/\nstride/pad", "without\nbias", "without\nsharing"
+TEXT_COLUMNS = ("layer", "kind", "input", "output", WINDOW)
+COLUMN_SETS = {  # the numbers of the layer table
+    "costs": ("parameters", "MACs", "field", "jump"),
+    "sharing": ("neurons", "parameters", WITHOUT_BIAS, WITHOUT_SHARING),
+    "memory": ("MACs", "kB", "CIO"),
+}
+
+EPILOG = """\
+Any other --argument VALUE goes to the networks: --width 0.5
+
+examples:
+  python -m cnn_zoo.summary resnet20                  one network, layer by layer
+  python -m cnn_zoo.summary all --sort macs           the whole zoo in one table
+  python -m cnn_zoo.summary course.MyNet resnet20     your own class in course.py beside it
+  python -m cnn_zoo.summary RUN/checkpoints/best.ckpt
+"""
 
 
 def make_parser() -> tuple[ArgumentParser, set[str]]:
     """Return the parser and the names of its options."""
     parser = ArgumentParser("summary", __doc__.splitlines()[0])
-    parser.epilog = "Any other --argument VALUE goes to the networks: --width 0.5"
+    parser.epilog = EPILOG
     parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="network, import path, pattern ('resnet*'), all or a FILE.ckpt"
+        "names", nargs="+", metavar="NAME", help="network, import path, pattern ('resnet*'), all or a file of a run"
     )
     options = [
         parser.add_argument(
@@ -48,7 +67,11 @@ def make_parser() -> tuple[ArgumentParser, set[str]]:
         for size, value in DEFAULT_SIZES.items()
     ]
     options += [
-        parser.add_argument("--sort", choices=COLUMNS, help="sort the comparison by this column, smallest first"),
+        parser.add_argument(
+            "--columns", choices=COLUMN_SETS, default="costs", help="columns of one network's layers (default: costs)"
+        ),
+        parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names"),
+        parser.add_argument("--sort", choices=COLUMNS, metavar="COLUMN", help=f"sort by one of {', '.join(COLUMNS)}"),
         parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the whole table to this file"),
         parser.add_argument("--picture", type=Path, metavar="FILE", help="parameters against MACs (.png, .svg, .pdf)"),
         parser.add_argument("--markdown", action="store_true", help="print a Markdown table with links to the papers"),
@@ -96,17 +119,18 @@ def expand_patterns(names: list[str]) -> list[str]:
     return list(expanded)
 
 
-def backbone_and_arguments(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return (name, arguments) for create_model. The arguments given override those in a checkpoint."""
-    if not name.endswith(".ckpt"):
+def backbone_and_arguments(name: str, given: dict[str, Any], imports: bool) -> tuple[str, dict[str, Any]]:
+    """Return (name, arguments) for create_model. The arguments given override those in a file.
+
+    Args:
+        imports: Allow a file to name a network outside the zoo.
+    """
+    if not name.endswith(SUFFIXES):
         return name, DEFAULT_SIZES | given
     description, _ = read_backbone(name)
-    backbone = description.backbone
-    if "." in backbone:
-        raise UserError(
-            f"{name} contains {backbone}, which is not in the zoo; give {backbone} and its sizes instead of the file."
-        )
-    return backbone, description.sizes | description.backbone_args | given
+    if not imports:
+        refuse_import(name, description.backbone)
+    return description.backbone, description.sizes | description.backbone_args | given
 
 
 def describe_input(arguments: dict[str, Any]) -> str:
@@ -137,35 +161,47 @@ def format_window(row: LayerRow) -> str:
     return window
 
 
-def layers_table(title: str, rows: list[LayerRow]) -> Table:
-    table = Table(title=title)
-    for header in ("layer", "kind", "output", "kernel/stride/pad"):
-        table.add_column(header)
-    for header in ("parameters", "without bias", "MACs", "field", "jump", "kB", "CIO"):
-        table.add_column(header, justify="right")
-    for row in rows:
-        table.add_row(
-            row.name,
-            row.kind,
-            "x".join(map(str, row.output)),
-            format_window(row),
-            blank_if_zero(row.parameters),
-            blank_if_zero(row.weights),
-            blank_if_zero(row.macs),
-            format_value(row.field),
-            "" if 0 in row.jump else format_value(row.jump),
-            f"{row.memory / 1e3:,.1f}",
-            blank_if_zero(row.traffic),
-        )
-    return table
-
-
 def blank_if_zero(count: int) -> str:
     return f"{count:,}" if count else ""
 
 
-def comparison_table(title: str, networks: list[dict[str, Any]]) -> Table:
-    table = Table(title=title)
+CELLS: dict[str, Callable[[LayerRow], str]] = {
+    "layer": lambda row: row.name,
+    "kind": lambda row: row.kind,
+    "input": lambda row: "x".join(map(str, row.input)),
+    "output": lambda row: "x".join(map(str, row.output)),
+    WINDOW: format_window,
+    "neurons": lambda row: f"{row.neurons:,}",
+    "parameters": lambda row: blank_if_zero(row.parameters),
+    WITHOUT_BIAS: lambda row: blank_if_zero(row.weights),
+    WITHOUT_SHARING: lambda row: blank_if_zero(row.unshared),
+    "MACs": lambda row: blank_if_zero(row.macs),
+    "field": lambda row: format_value(row.field),
+    "jump": lambda row: "" if 0 in row.jump else format_value(row.jump),
+    "kB": lambda row: f"{row.memory / 1e3:,.1f}",
+    "CIO": lambda row: blank_if_zero(row.traffic),
+}
+
+
+def layers_table(rows: list[LayerRow], columns: str) -> Table:
+    """Return the table of the layers with the columns of a set."""
+    table = narrow_table()
+    headers = TEXT_COLUMNS + COLUMN_SETS[columns]
+    for header in headers:
+        justify: Literal["left", "right"] = "left" if header in TEXT_COLUMNS else "right"
+        table.add_column(header, justify=justify, no_wrap=header != "kind")  # on a narrow terminal, kind is cut off
+    for row in rows:
+        table.add_row(*(CELLS[header](row) for header in headers))
+    return table
+
+
+def narrow_table() -> Table:
+    """Return a table, still without columns, whose lines leave room for the text."""
+    return Table(box=SIMPLE_HEAD, padding=0)
+
+
+def comparison_table(networks: list[dict[str, Any]]) -> Table:
+    table = narrow_table()
     for key, header in COLUMNS.items():
         table.add_column(header, justify="left" if key == "network" else "right")
     for network in networks:
@@ -174,8 +210,8 @@ def comparison_table(title: str, networks: list[dict[str, Any]]) -> Table:
     return table
 
 
-def summarize_network(name: str, title: str, arguments: dict[str, Any]) -> tuple[list[dict[str, Any]], Table, str]:
-    """Return the rows of one network's layers, their table, and the text below the table."""
+def summarize_network(name: str, arguments: dict[str, Any], columns: str) -> tuple[list[dict[str, Any]], Table, str]:
+    """Return the rows of one network's layers, their table with a set of columns, and the text below the table."""
     model = create_model(name, **arguments)
     channels, size = arguments["in_channels"], arguments["image_size"]
     rows = checked_layer_table(name, model, channels, size)
@@ -187,9 +223,12 @@ def summarize_network(name: str, title: str, arguments: dict[str, Any]) -> tuple
         "convolution and linear layers.",
         f"Convolutions write {total['activations']:,} activations and move {total['cio']:,} elements (CIO); a pixel of "
         f"the last map sees {format_value(total['receptive_field'])}{unit}.",
-        f"MACs by us {macs['ours']:,}, by fvcore {macs['fvcore']:,}, by torch {macs['torch']:,}.",
+        f"Convolution and linear layers have {sum(row.neurons for row in rows if row.macs):,} neurons; without "
+        f"weight sharing the network would have {sum(row.unshared for row in rows):,} parameters.",
+        f"MACs by us {macs['ours']:,}, by fvcore {macs['fvcore']:,}, by torch {macs['torch']:,}, by thop "
+        f"{macs['thop']:,}; FLOPs are twice the MACs.",
     ]
-    return [asdict(row) for row in rows], layers_table(title, rows), "\n".join(sentences + macs["explanation"])
+    return [asdict(row) for row in rows], layers_table(rows, columns), "\n".join(sentences + macs["explanation"])
 
 
 def join_tuples(row: dict[str, Any]) -> dict[str, Any]:
@@ -203,16 +242,17 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(own_words)
     network_arguments |= {size: value for size, value in vars(options).items() if size in DEFAULT_SIZES}
     names = expand_patterns(options.names)
-    chosen = [backbone_and_arguments(name, network_arguments) for name in names]
+    chosen = [backbone_and_arguments(name, network_arguments, options.imports) for name in names]
 
     networks = compare_networks(chosen, options.sort)
     heading = " or ".join(dict.fromkeys(describe_input(values) for _, values in chosen))
     if options.markdown or len(chosen) > 1:
-        rows, table, text = networks, comparison_table(heading, networks), ""
+        title, rows, table, text = heading, networks, comparison_table(networks), ""
     else:
         name, arguments_of_one = chosen[0]
         label = name if name == names[0] else f"{name} of {names[0]}"
-        rows, table, text = summarize_network(name, f"{label}: {heading}", arguments_of_one)
+        title = f"{label}: {heading}"
+        rows, table, text = summarize_network(name, arguments_of_one, options.columns)
     try:
         if options.csv:
             write_csv(options.csv, [join_tuples(row) for row in rows])
@@ -224,6 +264,7 @@ def main(arguments: list[str]) -> None:
         print(markdown_table(networks))
         return
     console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+    console.print(title, highlight=False, markup=False)
     console.print(table)
     if text:
         console.print(text, highlight=False)

@@ -17,7 +17,8 @@ def main(arguments: list[str]) -> None:
     load_weights(cli.model, cli.config.ckpt_path)
     (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     if cli.trainer.is_global_zero:
-        print(json.dumps({f"test_{name}": round(metrics[f"test/{name}"], 6) for name in ("accuracy", "loss")}))
+        names = [name for name in ("accuracy", "accuracy_top5", "loss") if f"test/{name}" in metrics]
+        print(json.dumps({f"test_{name}": round(metrics[f"test/{name}"], 6) for name in names}))
 
 
 if __name__ == "__main__":

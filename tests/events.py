@@ -9,9 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 class Events(NamedTuple):
-    """The contents of all event files of a run."""
+    """The contents of all event files of a run, those of its stages included."""
 
-    scalars: dict[str, list[Any]]  # by tag, the events with `step` and `value`
+    scalars: dict[str, list[Any]]  # by stage and tag (val/curves/loss), the events with `step` and `value`
     histograms: dict[str, list[Any]]
     images: set[str]  # the tags
     texts: set[str]
@@ -22,10 +22,11 @@ class Events(NamedTuple):
 def read_events(folder: Path) -> Events:
     """Return the contents of a finished run's event files."""
     scalars, histograms, tags, graph = {}, {}, defaultdict(set), False
-    for path in folder.glob("events.out.tfevents.*"):
+    for path in folder.rglob("events.out.tfevents.*"):
+        stage = "" if path.parent == folder else f"{path.parent.name}/"
         events = EventAccumulator(str(path), size_guidance={"images": 0, "histograms": 0, "scalars": 0}).Reload()
         found = events.Tags()
-        scalars |= {tag: events.Scalars(tag) for tag in found["scalars"]}
+        scalars |= {stage + tag: events.Scalars(tag) for tag in found["scalars"]}
         histograms |= {tag: events.Histograms(tag) for tag in found["histograms"]}
         tags["images"] |= set(found["images"])
         tags["texts"] |= set(found["tensors"])

@@ -36,12 +36,15 @@ any_strengths = st.builds(
     crop=st.integers(0, 7),
     padding=st.sampled_from(["zero", "reflect"]),
     flip=parts,
+    vertical_flip=parts,
+    resized_crop=st.one_of(st.just(0.0), st.floats(0.05, 1), st.just([0.2, 0.6])),
     rotate=st.floats(0, 180),
     translate=parts,
     brightness=parts,
     contrast=parts,
     noise=parts,
     cutout=st.integers(0, 20),
+    erasing=parts,
 )
 any_images = st.builds(random_images, st.integers(1, 6), st.sampled_from([1, 3]), st.integers(8, 20), seeds)
 
@@ -69,7 +72,7 @@ def test_the_same_seed_gives_the_same_images(strengths, images, seed):
 
 @given(any_strengths, any_images, seeds)
 def test_normalisation_comes_after_all_changes_of_pixels(strengths, images, seed):
-    strengths = replace(strengths, cutout=0)  # whose square is the mean colour, 0 after normalisation
+    strengths = replace(strengths, cutout=0, erasing=0.0)  # they set the mean colour, which is 0 after normalisation
     plain = augment(images, strengths, **PLAIN, seed=seed)
     torch.testing.assert_close(augment(images, strengths, [0.25], [0.5], seed), (plain - 0.25) / 0.5)
 
@@ -87,6 +90,9 @@ STRENGTHS = [
     {"crop": 4},
     {"crop": 4, "padding": "reflect"},
     {"flip": 0.5},
+    {"vertical_flip": 0.5},
+    {"resized_crop": 0.35},
+    {"erasing": 0.9},
     {"rotate": 15},
     {"translate": 0.1},
     {"brightness": 0.3},
@@ -127,6 +133,19 @@ def test_flip_mirrors_about_its_part_of_the_images():
     assert 15 < mirrored.sum() < 49
 
 
+def test_a_vertical_flip_mirrors_about_its_part_of_the_images():
+    flipped, plain = augment(IMAGES, Augment(vertical_flip=0.5), MEAN, STD, seed=0), normalize(IMAGES, MEAN, STD)
+    mirrored = (flipped == plain.flip(2)).flatten(1).all(1)
+    assert ((flipped == plain).flatten(1).all(1) ^ mirrored).all()
+    assert 15 < mirrored.sum() < 49
+
+
+def test_a_number_is_the_smallest_part_of_a_resized_crop():
+    one, other = (augment(IMAGES, Augment(resized_crop=area), MEAN, STD, seed=0) for area in (0.35, [0.35, 1.0]))
+    assert torch.equal(one, other)
+    assert not torch.equal(one, augment(IMAGES, Augment(resized_crop=[0.35, 0.5]), MEAN, STD, seed=0))
+
+
 def test_cutout_sets_at_most_a_square_to_the_mean_colour():
     cut = augment(IMAGES, Augment(cutout=8), MEAN, STD, seed=0)
     changed = (cut != normalize(IMAGES, MEAN, STD)).any(1)
@@ -152,7 +171,14 @@ def test_crops_and_flips_have_the_statistics_of_torchvisions():
     [
         ({"crop": -1}, "augment.crop is -1; a strength is 0"),
         ({"mixup": -0.5}, "augment.mixup is -0.5; a strength is 0"),
+        ({"noise": float("nan")}, "augment.noise is nan; a strength is 0"),
         ({"flip": 2}, "augment.flip is 2; it is a probability"),
+        ({"vertical_flip": 1.5}, "augment.vertical_flip is 1.5; it is a probability, at most 1"),
+        ({"erasing": 2}, "augment.erasing is 2; it is a probability, at most 1"),
+        ({"resized_crop": 2.0}, "augment.resized_crop is 2.0; it is the smallest part of the image's area, such as"),
+        ({"resized_crop": [0.5]}, r"augment.resized_crop is \[0.5\]; .* or a list of the smallest and the largest"),
+        ({"resized_crop": [0.9, 0.3]}, r"augment.resized_crop is \[0.9, 0.3\]; it is"),
+        ({"resized_crop": [0.0, 0.3]}, r"augment.resized_crop is \[0.0, 0.3\]; it is"),
     ],
 )
 def test_impossible_strengths_are_refused(strength, message):
@@ -217,6 +243,18 @@ def test_alternate_leaves_the_other_strengths_as_they_are(flip):
 
 def test_the_side_grows_to_the_whole_image_within_two_thirds_of_the_epochs():
     assert [progressive_side(16, 32, epoch, 9) for epoch in range(9)] == [16, 20, 20, 24, 28, 28, 32, 32, 32]
+
+
+@pytest.mark.parametrize(("progressive", "side"), [(None, 48), (16, 28)])
+def test_images_of_another_size_are_resized_after_the_augmentation(progressive, side):
+    strengths = Augment(crop=4, flip=0.5)
+    resizing = Augmentation(
+        strengths, MEAN, STD, image_size=48, count=64, seed=1, resize=True, progressive=progressive, epochs=4
+    )
+    images = resizing(BATCH, epoch=1, step=0).images
+    augmented = augment(IMAGES, strengths, MEAN, STD, BATCH.seed)
+    assert torch.equal(images, F.interpolate(augmented, (side, side), mode="bilinear", antialias=True))
+    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_progressive_images_have_the_side_of_their_epoch():

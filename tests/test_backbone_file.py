@@ -71,6 +71,28 @@ def test_a_network_outside_the_zoo_is_imported_on_request_alone(model, saved):
         load_backbone(path)
 
 
+class OwnNetwork(torch.nn.Module):
+    """A network of a user's own: without arguments, with `view`, and with a tensor that is not in its state dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = torch.nn.Conv2d(1, 4, 5), torch.nn.Conv2d(4, 2, 5)
+        self.head = torch.nn.Linear(2 * 20 * 20, 10)
+        self.scale = torch.tensor(0.5)
+
+    def forward(self, x):
+        return self.head((self.scale * self.conv2(self.conv1(x))).view(-1, 2 * 20 * 20))
+
+
+def test_a_network_of_the_users_own_comes_back(tmp_path):
+    model, path = OwnNetwork(), tmp_path / "own.safetensors"
+    save_backbone(model, path, replace(DESCRIPTION, backbone=f"{__name__}.OwnNetwork", backbone_args={}))
+    loaded = load_backbone(path, imports=True)
+    assert torch.equal(loaded(IMAGES), model(IMAGES))
+    channels_last = IMAGES.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # as `normalize` gives them
+    assert torch.equal(loaded(channels_last), model(IMAGES))
+
+
 @pytest.mark.parametrize(
     ("description", "message"),
     [

@@ -9,6 +9,7 @@ from golden import FAMILIES, GOLDEN
 from cnn_zoo import create_model
 from cnn_zoo.analysis.complexity import count_macs, count_params
 from cnn_zoo.backbones import ZOO
+from cnn_zoo.errors import UserError
 from cnn_zoo.formats.onnx import export_onnx
 
 
@@ -97,8 +98,16 @@ def test_an_output_depends_on_its_image_alone(name):
         torch.testing.assert_close(channels_last, logits, atol=1e-8, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_onnx_of_every_family(name, tmp_path):
+def smallest_of_each_file():
+    """Return the network with the fewest MACs of each file in cnn_zoo/backbones."""
+    smallest = {}
+    for golden in sorted(reversed(GOLDEN), key=lambda golden: -golden.macs):  # of equal ones, the first
+        smallest[ZOO[golden.name].__module__] = golden.name
+    return sorted(smallest.values())
+
+
+@pytest.mark.parametrize("name", smallest_of_each_file())
+def test_onnx_of_every_file_of_networks(name, tmp_path):
     model, images = calibrated(name), torch.randn(3, 3, 32, 32)
     difference = export_onnx(model, tmp_path / "model.onnx", images)
     with torch.no_grad():
@@ -116,3 +125,69 @@ def test_lenet5_takes_its_activation():
 def test_mlp_takes_any_widths():
     model = create_model("mlp", num_classes=10, in_channels=1, image_size=28, hidden=[7, 8, 9])
     assert [layer.out_features for layer in model.modules() if isinstance(layer, torch.nn.Linear)] == [7, 8, 9, 10]
+
+
+def test_mlp_has_dropout_after_each_hidden_layer():
+    model = create_model("mlp", num_classes=10, in_channels=1, image_size=28, dropout=0.3)
+    assert [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("name", ["mlp", "lab_cnn", "lenet5", "simple_cnn"])
+def test_the_slope_of_leaky_relu_is_set(name):
+    model = create_model(name, num_classes=10, in_channels=1, image_size=28, activation="leaky_relu:0.2")
+    slopes = {layer.negative_slope for layer in model.modules() if isinstance(layer, torch.nn.LeakyReLU)}
+    assert slopes == {0.2}
+
+
+def costs(name, **arguments):
+    """Return parameters and MACs at 32 px."""
+    with torch.device("meta"):
+        model = create_model(name, num_classes=10, in_channels=3, image_size=32, **arguments)
+        return count_params(model), count_macs(model, torch.empty(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "deeper"),
+    [
+        ("resnet20", 3, "resnet56"),  # 9 blocks in each stage
+        ("resnet20", 1.5, "resnet32"),  # 4.5 blocks, rounded up
+        ("plain20", 5 / 3, "plain32"),
+        ("resnet18", 1.0, "resnet18"),
+    ],
+)
+def test_depth_multiplies_the_blocks(name, depth, deeper):
+    assert costs(name, depth=depth) == costs(deeper)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "plain34"])
+def test_width_multiplies_all_channels(name):
+    wide = create_model(name, num_classes=10, in_channels=3, image_size=32, width=0.5)
+    paper = create_model(name, num_classes=10, in_channels=3, image_size=32)
+    for half, whole in zip(wide.modules(), paper.modules(), strict=True):
+        if isinstance(whole, torch.nn.Conv2d):
+            assert 2 * half.out_channels == whole.out_channels
+
+
+def test_mobilenet_v2_has_a_depth():
+    blocks = {}
+    for depth in (1, 1.5):
+        model = create_model("mobilenet_v2", num_classes=10, in_channels=3, image_size=32, depth=depth)
+        blocks[depth] = [len(stage) for stage in model.stages[:-1]]
+    assert blocks == {1: [1, 2, 3, 4, 3, 3, 1], 1.5: [2, 3, 5, 6, 5, 5, 2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet20", {"width": 0}, "width is 0; it must be a number above 0"),
+        ("resnet18", {"depth": -1}, "depth is -1; it must be a number above 0"),
+        ("mobilenet_v2", {"depth": float("nan")}, "depth is nan; it must be"),
+        ("mobilenet_v1", {"width": -1}, "cannot be -32 channels; width must be a number above 0"),
+        ("mlp", {"activation": "gelu:2"}, "no activation 'gelu:2'; only leaky_relu, prelu, elu take a number"),
+        ("mlp", {"activation": "elu:wide"}, "no activation 'elu:wide'; only"),
+        ("mlp", {"dropout": 2}, "mlp cannot be built with .* dropout probability"),
+    ],
+)
+def test_a_wrong_argument_is_refused(name, arguments, message):
+    with pytest.raises(UserError, match=message):
+        create_model(name, num_classes=10, in_channels=3, image_size=32, **arguments)

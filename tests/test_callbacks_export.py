@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 import torch
 from conftest import QUICK, assert_refused
-from events import read_events
 from safetensors.torch import load_file
 
 from cnn_zoo import create_model, fit, load_backbone
@@ -59,11 +58,10 @@ def test_the_onnx_file_answers_as_the_best_checkpoint(finished_run, images, logi
     torch.testing.assert_close(torch.from_numpy(answers), logits, atol=1e-4, rtol=0)
 
 
-def test_the_difference_is_in_the_card_and_in_tensorboard(finished_run):
+def test_the_difference_is_in_the_card(finished_run):
     card = json.loads((finished_run / "result.json").read_text())
     assert card["onnx"] == str(finished_run / "model.onnx")
     assert 0 <= card["onnx_max_abs_diff"] < 1e-4
-    assert read_events(finished_run).scalars["onnx/max_abs_diff"][-1].value == pytest.approx(card["onnx_max_abs_diff"])
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import onnx
 import pytest
 import torch
+from PIL import Image
 
-from cnn_zoo.data import FashionMNIST, normalize
+from cnn_zoo.data import FashionMNIST, ImageFolder, normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats import checked_export
 from cnn_zoo.formats.check import Comparison
@@ -36,6 +37,22 @@ def test_the_answers_are_compared_on_the_test_set(image_input, task, data, tmp_p
     assert report.startswith(f"On 500 test images its {answers} differ from torch's by at most ")
     accuracy = report.split("accuracy ")[1].split(",")[0]
     assert report.endswith(f"accuracy {accuracy}, torch's {accuracy}.")
+
+
+def test_images_have_the_size_of_the_network_and_may_stay_on_the_disk(tmp_path, monkeypatch):
+    resized = FashionMNIST(sample=True, image_size=32)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.effect_noise((32, 32), 9).save(tmp_path / name / f"{i}.png")
+    monkeypatch.setattr("cnn_zoo.data.image_folder.HOST_MEMORY_SHARE", 0)
+    on_disk = ImageFolder(str(tmp_path), 32, in_channels=1, mean=0.5, std=0.5, num_workers=1)
+    for data in (resized, on_disk):
+        data.setup("test")
+        task = Classification("lenet5", data.num_classes, 1, 32).eval()
+        report = export_checked(tmp_path / "net.safetensors", task, data, file_format="safetensors", **SETTINGS)
+        assert report.startswith(f"On {len(data.sets['test'][1])} test images")
+        data.teardown("test")
 
 
 def test_a_file_that_answers_otherwise_is_refused(task, data, tmp_path, monkeypatch):

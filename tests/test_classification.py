@@ -3,13 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnn_zoo.data import FashionMNIST
 from cnn_zoo.data.augmentation import Augment, Augmentation
 from cnn_zoo.data.batches import Batches
 from cnn_zoo.data.normalize import normalize
+from cnn_zoo.data.resize import resize
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
 
@@ -18,6 +21,37 @@ SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 
 def small_task(**arguments):
     return Classification("mlp", **SIZES, backbone_args={"hidden": [4]}, **arguments)
+
+
+# Its network
+
+
+class TwoLayers(nn.Sequential):
+    """A network of a user, with one grey channel and ten classes."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(28 * 28, 4), nn.ReLU(), nn.Linear(4, 10))
+
+
+def test_the_network_may_be_a_module():
+    network = TwoLayers()
+    task = Classification(network, **SIZES)
+    assert task.backbone is network
+    assert task.hparams.backbone == "test_classification.TwoLayers"
+
+
+def test_the_checkpoint_of_a_module_is_read_again_by_its_class(tmp_path):
+    task = Classification(TwoLayers(), **SIZES)
+    trainer = Trainer(max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit(task, FashionMNIST(sample=True))
+    trainer.save_checkpoint(tmp_path / "task.ckpt", weights_only=True)
+    again = Classification.load_from_checkpoint(tmp_path / "task.ckpt", weights_only=True)
+    torch.testing.assert_close(again.state_dict(), task.state_dict(), atol=0, rtol=0)
+
+
+def test_a_module_must_fit_the_sizes():
+    with pytest.raises(UserError, match=r"TwoLayers gives \(2, 10\) .* but \(2, 100\) is needed"):
+        Classification(TwoLayers(), **SIZES | {"num_classes": 100})
 
 
 # Losses
@@ -81,6 +115,12 @@ def test_googlenets_auxiliary_heads_are_trained():
     assert task.eval().test_step(batch, 0).shape == (2, 4)  # the main head's alone
 
 
+@pytest.mark.parametrize(("num_classes", "counted"), [(10, False), (11, True)])
+def test_the_top_5_accuracy_needs_more_than_ten_classes(num_classes, counted):
+    task = Classification("mlp", **SIZES | {"num_classes": num_classes}, backbone_args={"hidden": [4]})
+    assert [scores.top5 for scores in (task.val_scores, task.test_scores)] == [counted, counted]
+
+
 def test_flips_are_tested_by_the_mean_of_the_logits():
     task, images = small_task(test_flip=True).eval(), torch.randn(50, 1, 28, 28)
     mean_logits = (task(images) + task(images.flip(3))) / 2
@@ -100,7 +140,7 @@ def test_flips_are_tested_by_the_mean_of_the_logits():
         ({"optimizer": "torch.optim.SDG"}, "'torch.optim.SDG' cannot be imported"),
         ({"optimizer_args": {"lrr": 1}}, "takes no argument 'lrr'; it accepts lr, betas"),
         ({"optimizer_args": {"lr": -1}}, "Invalid learning rate"),
-        ({"scheduler": "torch.optim.lr_scheduler.OneCycleLR"}, "cannot be built"),
+        ({"scheduler": "torch.optim.lr_scheduler.OneCycleLR"}, "needs the argument 'max_lr'"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
     ],
 )
@@ -153,15 +193,16 @@ def test_a_wait_for_a_gpu_would_be_found(pretended_gpu):
 def test_no_step_waits_for_a_gpu(flip, pretended_gpu):
     sizes = {"num_classes": 10, "in_channels": 3, "image_size": 32}
     task = Classification("resnet9", **sizes, label_smoothing=0.1, test_flip=True)
-    colours = {"brightness": 0.1, "contrast": 0.1, "noise": 0.1, "cutout": 8}
+    colours = {"brightness": 0.1, "contrast": 0.1, "noise": 0.1, "cutout": 8, "erasing": 0.5}
     places = {"crop": 4, "padding": "reflect", "flip": flip, "rotate": 5, "translate": 0.1}
+    places |= {"vertical_flip": 0.5, "resized_crop": 0.35}
     everything = Augment(**places, **colours, mixup=0.2, cutmix=1.0)
     mean, std = (0.11, 0.12, 0.13), (0.21, 0.22, 0.23)  # of no other test: `normalize` keeps its fake constants
     augmentation = Augmentation(everything, mean, std, 32, count=64, seed=0, progressive=16, epochs=2)
 
     def take_steps(step, batch):
         loss = task.training_step(augmentation(batch, 0, step), 0)
-        logits = task.test_step((normalize(batch.images, mean, std), batch.labels), 0)
+        logits = task.test_step((normalize(resize(batch.images, 40), mean, std), batch.labels), 0)
         assert loss.device.type == logits.device.type == task.train_scores.confusion.device.type == "cuda"
 
     with pretended_gpu:

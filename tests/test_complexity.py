@@ -1,4 +1,4 @@
-"""Counting parameters and multiply-accumulates by three counters."""
+"""Counting parameters and multiply-accumulates by four counters."""
 
 import pytest
 import torch
@@ -29,10 +29,13 @@ def test_fvcore_leaves_the_model_in_training_mode():
 def test_the_differences_between_counters_are_explained():
     counts = compare_counters(create_model("simple_cnn", **SIZES), (3, 32, 32))
     assert (counts["ours"], counts["fvcore"], counts["torch"]) == (5_644_288, 5_742_592, 5_644_288)
+    assert counts["thop"] == 5_840_896
     assert counts["explanation"] == [
         "fvcore counts the same for convolution and linear layers.",
         "fvcore adds 98,304 for batch_norm (2 an element).",
         "torch's FlopCounter / 2 counts the same for convolution and linear layers.",
+        "thop counts the same for convolution and linear layers.",
+        "thop adds 196,608 for BatchNorm2d (4 an element).",
     ]
 
 

@@ -21,7 +21,7 @@ def test_denormalize_gives_the_pixels_back():
         torch.testing.assert_close(denormalize(image, CIFAR10.mean, CIFAR10.std), pixels / 255, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["test/confusion_matrix", "test/misclassified"])
+@pytest.mark.parametrize("name", ["pictures/confusion_matrix", "pictures/misclassified"])
 def test_the_pictures_are_drawn(name, finished_run):
     assert name in read_events(finished_run).images
 
@@ -44,7 +44,6 @@ def test_no_more_misclassified_images_are_drawn_than_asked_for(limit, monkeypatc
     monkeypatch.setattr("cnn_zoo.callbacks.confusion_pictures.plots.misclassified_images", misclassified_images)
     writer = SimpleNamespace(
         add_figure=lambda tag, figure, step: figures.update({tag: figure}),
-        add_custom_scalars=lambda layout: None,
         flush=lambda: None,
     )
     monkeypatch.setattr("cnn_zoo.callbacks.confusion_pictures.tensorboard", lambda trainer: writer)
@@ -58,4 +57,4 @@ def test_no_more_misclassified_images_are_drawn_than_asked_for(limit, monkeypatc
         callback.on_test_batch_end(trainer, task, torch.eye(2)[[0, 0, 1, 1]], (images, labels), batch)
     callback.on_test_end(trainer, task)
     assert [(true, predicted) for _, true, predicted in drawn] == [(1, 0), (0, 1), (1, 0), (0, 1)][:limit]
-    assert ("test/misclassified" in figures) == bool(limit)
+    assert ("pictures/misclassified" in figures) == bool(limit)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnn_zoo.data.contact_sheet import read_sheet
-from cnn_zoo.data.make_samples import COLUMNS, write_sheet
+from cnn_zoo.data.contact_sheet import COLUMNS, read_sheet
+from cnn_zoo.data.make_samples import write_sheet
 from cnn_zoo.errors import UserError
 
 
@@ -15,7 +15,7 @@ def test_a_sheet_gives_back_the_first_images_of_each_class(channels, tmp_path):
     images = torch.randint(256, (200, 6, 6, channels), dtype=torch.uint8, generator=generator)
     labels = torch.arange(200) % 3
     write_sheet(tmp_path / "sheet.png", images, labels, 2 * COLUMNS)
-    read_images, read_labels = read_sheet(tmp_path / "sheet.png", image_size=6, num_classes=3)
+    read_images, read_labels = read_sheet(tmp_path / "sheet.png", num_classes=3)
     for label in range(3):
         assert torch.equal(read_images[read_labels == label], images[labels == label][: 2 * COLUMNS])
 
@@ -31,4 +31,4 @@ def test_a_damaged_sheet_is_refused_by_name(tmp_path):
     whole = (tmp_path / "sheet.png").read_bytes()
     (tmp_path / "sheet.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"sheet.png cannot be read"):
-        read_sheet(tmp_path / "sheet.png", 28, 10)
+        read_sheet(tmp_path / "sheet.png", 10)

@@ -75,7 +75,7 @@ def bare_run(tmp_path_factory):
 
 def test_a_run_without_callbacks_writes_no_files_of_theirs(bare_run):
     names = {path.name.split(".")[0] for path in bare_run[0].iterdir()}
-    assert names == {"config", "events", "hparams", "result"}
+    assert names == {"config", "events", "hparams", "result", "train", "val", "test"}
 
 
 def test_the_card_of_a_run_without_callbacks_lacks_their_results(bare_run):

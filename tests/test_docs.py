@@ -91,7 +91,7 @@ OTHERS = [command for command in COMMANDS if command.ours is None]
 
 @pytest.fixture
 def reader(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as a reader of the documentation has it: experiments, two finished runs and a few images."""
+    """A folder as a reader of the documentation has it: experiments, two finished runs, a few images and course.py."""
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     for dataset, folder in (("FashionMNIST", RUN), ("CIFAR10", "runs/other/version_0")):
         shutil.copytree(finished_run, tmp_path / folder)
@@ -101,6 +101,8 @@ def reader(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((70, 60), len(name)).save(path)
+    (tmp_path / "course.py").write_text(code_blocks(ROOT / "docs" / "add-a-network.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -117,12 +119,12 @@ def small_version(words: tuple[str, ...]) -> list[str]:
         return [name, *(word.replace("resnet18", "lenet5") for word in options), "--rounds", "1"]
     if name == "summary":  # test_summary.py runs it with all networks, and compares the table with docs/zoo.md
         return [name, *("lenet5" if word == "all" else word for word in options)]
-    if name != "fit" or {"--help", "--print_config"} & set(options):
+    if name != "fit" or any(word.endswith(("help", "--print_config")) for word in options):
         return [name, *options]
     if "--ckpt_path" in options:
         epochs = ["--trainer.max_epochs", str(RUN_EPOCHS)] if "last" in options else []  # its schedule has ended
         return [name, *options, *epochs, *NO_FILES.split()]
-    sample = [] if "cnn_zoo.data.ImageFolder" in options else ["--data.sample", "true"]
+    sample = [] if {"ImageFolder", "cnn_zoo.data.ImageFolder"} & set(options) else ["--data.sample", "true"]
     return [name, *options, *SMALL.split(), *sample]
 
 

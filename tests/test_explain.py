@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,15 +84,16 @@ def test_mistakes_are_ordered_by_confidence():
     network.load_state_dict({"1.weight": torch.tensor([[-1.0], [1.0]]), "1.bias": torch.tensor([0.5, -0.5])})
     images = torch.tensor([0, 100, 200, 255, 20], dtype=torch.uint8).view(5, 1, 1, 1)
     labels = torch.tensor([0, 1, 0, 0, 1])  # all but the first are wrong
-    pictures = explain.misclassified(network, description, images, labels, 3)
+    data = SimpleNamespace(sets={"test": (images, labels)}, images=lambda name, indices: images[indices])
+    pictures = explain.misclassified(network, description, data, 3)
     assert [picture.name for picture in pictures] == ["test_00003", "test_00004", "test_00002"]
     assert [picture.true_class for picture in pictures] == ["dark", "bright", "dark"]
-    pictures = explain.misclassified(network, description, images, labels, 99)
+    pictures = explain.misclassified(network, description, data, 99)
     assert [picture.name for picture in pictures][3:] == ["test_00001"]
 
 
 def test_the_test_set_is_that_of_the_run(finished_run):
-    images, labels = explain.run_test_set(RunFolder(finished_run))
+    images, labels = explain.test_data(RunFolder(finished_run)).sets["test"]
     assert images.shape == (500, 28, 28, 1) and images.dtype == torch.uint8 and len(labels) == 500
 
 
@@ -99,7 +101,7 @@ def test_the_test_set_needs_no_transforms_of_the_training(tmp_path):
     arguments = {"sample": True, "transforms": [{"class_path": "nowhere.Transform"}]}
     data = {"class_path": "cnn_zoo.data.FashionMNIST", "init_args": arguments}
     RunFolder(tmp_path).config.write_text(yaml.safe_dump({"data": data}))
-    assert len(explain.run_test_set(RunFolder(tmp_path))[1]) == 500
+    assert len(explain.test_data(RunFolder(tmp_path)).sets["test"][1]) == 500
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_the_test_set_needs_no_transforms_of_the_training(tmp_path):
 def test_a_configuration_without_a_data_module_is_refused(config, message, tmp_path):
     RunFolder(tmp_path).config.write_text(json.dumps(config))
     with pytest.raises(UserError, match=message):
-        explain.run_test_set(RunFolder(tmp_path))
+        explain.test_data(RunFolder(tmp_path))
 
 
 class Brightness(torch.nn.Module):
@@ -148,6 +150,36 @@ def test_the_heat_is_where_the_class_is(bright_corners):
 
 def test_there_is_no_heat_where_all_speaks_against_the_class(bright_corners):
     assert explain.grad_cam(Brightness(), bright_corners, torch.tensor([1, 1])).max() == 0
+
+
+class WithoutStages(torch.nn.Module):
+    """A network of a user's own, with functions, an activation in place and no stages."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Conv2d(4, 8, 3, padding=1)
+        self.relu = torch.nn.ReLU(inplace=True)
+        self.head = torch.nn.Linear(8, 2)
+
+    def forward(self, images):
+        return self.head(self.relu(self.last(self.relu(self.first(images)))).mean((2, 3)))
+
+
+def test_a_network_without_stages_is_explained_by_its_last_convolution(bright_corners):
+    model = WithoutStages()
+    assert explain.last_layer_with_maps(model, (1, 16, 16)) is model.last
+    assert explain.grad_cam(model, bright_corners, torch.tensor([0, 1])).shape == (2, 16, 16)
+
+
+def test_a_network_without_convolutions_is_explained_by_its_last_map():
+    model = torch.nn.Sequential(torch.nn.AvgPool2d(2), torch.nn.MaxPool2d(2), torch.nn.Flatten())
+    assert explain.last_layer_with_maps(model, (1, 16, 16)) is model[1]
+
+
+def test_a_network_without_maps_is_refused():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
+    with pytest.raises(UserError, match="it is not convolutional"):
+        explain.last_layer_with_maps(model, (1, 16, 16))
 
 
 @pytest.fixture(scope="module")

@@ -31,18 +31,20 @@ def test_the_run_folder_is_complete(finished_run):
     files = {path.name for path in finished_run.iterdir() if not path.name.startswith("events.out.tfevents.")}
     pictures = {"curves.png", "confusion_matrix.png", "misclassified.png"}
     written = {"metrics.csv", "model.onnx", "backbone.safetensors", "result.json"}
-    assert files == pictures | written | {"config.yaml", "hparams.yaml", "checkpoints"}
+    assert files == pictures | written | {"config.yaml", "hparams.yaml", "checkpoints", "train", "val", "test"}
     assert {path.name for path in (finished_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(finished_run.rglob("*.part*")) == []
 
 
 @pytest.mark.parametrize("name", ["train/loss", "train/accuracy", "val/loss", "val/accuracy"])
 def test_metrics_are_scalars_by_epoch(name, finished_run):
-    assert [event.step for event in read_events(finished_run).scalars[name]] == [0, 1, 2]
+    stage, metric = name.split("/")
+    assert [event.step for event in read_events(finished_run).scalars[f"{stage}/curves/{metric}"]] == [0, 1, 2]
 
 
 def test_the_learning_rate_and_the_test_are_scalars(finished_run):
-    assert {"lr-AdamW", "test/loss", "test/accuracy"} <= set(read_events(finished_run).scalars)
+    tags = set(read_events(finished_run).scalars)
+    assert {"train/curves/lr", "test/curves/loss", "test/curves/accuracy"} <= tags
 
 
 def test_without_validation_the_last_epoch_is_tested(quick_fit):

@@ -93,7 +93,7 @@ def test_mean_and_std_are_of_the_training_images_unless_given(pets):
     pixels = data.sets["train"][0].double() / 255
     assert data.mean == pytest.approx(pixels.mean((0, 1, 2)).tolist())
     assert data.std == pytest.approx(pixels.std((0, 1, 2), correction=0).tolist())
-    given = ready(ImageFolder(str(pets), 32, batch_size=8, mean=[0.5] * 3, std=[0.2] * 3))
+    given = ready(ImageFolder(str(pets), 32, batch_size=8, mean=[0.5] * 3, std=0.2))
     assert (given.mean, given.std) == ((0.5,) * 3, (0.2,) * 3)
 
 
@@ -149,6 +149,12 @@ def test_batches_from_the_disk_are_those_from_memory(on_disk, pets):
         assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True)) and one.seed == other.seed
 
 
+def test_single_images_from_the_disk_are_those_from_memory(on_disk, pets):
+    in_memory = ready(ImageFolder(str(pets), 32, batch_size=8))
+    numbers = torch.tensor([3, 0, 7])
+    assert torch.equal(on_disk().images("train", numbers), in_memory.images("train", numbers))
+
+
 def test_alternate_flip_mirrors_images_on_the_disk_in_every_second_epoch(on_disk):
     data = on_disk(augment=Augment(flip="alternate"))
     loader, mirrored = data.train_dataloader(), torch.zeros(2, 32, dtype=torch.bool)
@@ -186,8 +192,8 @@ def test_an_image_damaged_later_is_reported_without_the_workers_traceback(on_dis
         ({"in_channels": 4}, "in_channels is 4; it must be 1 .* or 3"),
         ({"test_fraction": 0}, "test_fraction is 0; it must be above 0 and below 1"),
         ({"test_fraction": 0.001}, "test_fraction is 0.001, but that of 40 images is none; make it larger"),
-        ({"mean": [0.5, 0.5, 0.5]}, "give both, by channel, or neither"),
-        ({"mean": [0.5], "std": [0.5]}, "give both, by channel, or neither"),
+        ({"mean": [0.5, 0.5, 0.5]}, "give both or neither"),
+        ({"mean": [0.5], "std": [0.5]}, "data.mean is .* give one number, or a list of 3, one for each channel"),
         ({"mean": [0.5] * 3, "std": [0.5, 0.5, 0.0]}, "must be above 0"),
     ],
     ids=str,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.imports import call_checked, import_object
+from cnn_zoo.imports import accepted_by, call_checked, import_object
 
 
 def half(number: int, *, rest: int = 0) -> float:
@@ -27,6 +27,13 @@ def test_a_wrong_path_is_refused(path):
         import_object(path)
 
 
+def test_a_file_that_fails_is_refused_with_its_line(tmp_path, monkeypatch):
+    (tmp_path / "own_broken.py").write_text("import torch\nclass Net(nn.Module):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"name 'nn' is not defined \(own_broken.py, line 2\)"):
+        import_object("own_broken.Net")
+
+
 def test_a_function_is_called():
     assert call_checked(half, "half", 3, rest=1) == 2
 
@@ -34,6 +41,25 @@ def test_a_function_is_called():
 def test_an_unknown_argument_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"^half takes no argument 'rets'; it accepts rest\.$"):
         call_checked(half, "half", 3, rets=1)
+
+
+def test_a_missing_argument_is_named():
+    with pytest.raises(UserError, match=r"^half needs the argument 'number'; it accepts number, rest\.$"):
+        call_checked(half, "half", rest=1)
+
+
+def test_only_the_arguments_that_a_function_takes_are_kept():
+    assert accepted_by(half, {"number": 1, "size": 2}) == {"number": 1}
+    assert accepted_by(dict_of, {"number": 1, "size": 2}) == {"number": 1, "size": 2}
+
+
+def test_a_class_that_fails_is_refused_with_the_line_of_its_code():
+    class Broken:
+        def __init__(self):
+            self.size = self.missing
+
+    with pytest.raises(UserError, match=r"has no attribute 'missing' \(test_imports.py, line \d+\)$"):
+        call_checked(Broken, "Broken")
 
 
 def test_any_argument_is_passed_to_a_function_that_takes_any():

@@ -29,9 +29,45 @@ def test_two_3x3_convolutions_cost_less_than_one_5x5_and_see_as_much():
 
 
 def test_sharing_weights_saves_parameters():
-    shared = parameters_and_macs(nn.Sequential(nn.Conv2d(1, 6, 5)), (1, 28, 28))[0][0]
-    unshared = 24 * 24 * 6 * (5 * 5 * 1 + 1)  # if each of the 24 x 24 x 6 outputs had weights of its own
-    assert (shared, unshared) == (156, 89_856)
+    (row,) = layer_table(nn.Sequential(nn.Conv2d(1, 6, 5)), (1, 28, 28))
+    assert (row.input, row.output, row.neurons) == ((1, 28, 28), (6, 24, 24), 24 * 24 * 6)
+    assert (row.parameters, row.unshared) == (156, 24 * 24 * 6 * (5 * 5 * 1 + 1)) == (156, 89_856)
+
+
+@pytest.mark.parametrize(
+    ("layer", "unshared"),
+    [
+        (nn.Conv2d(8, 8, 3, padding=1, bias=False), 8 * 16 * 16 * 72),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8), 8 * 16 * 16 * (9 + 1)),
+        (nn.ConvTranspose2d(8, 4, 2, 2), 8 * 16 * 16 * 4 * 4 + 4 * 32 * 32),  # each input has 4 kernels of 2 x 2
+        (nn.BatchNorm2d(8), 16),
+        (nn.ReLU(), 0),
+    ],
+)
+def test_parameters_without_sharing(layer, unshared):
+    assert layer_table(nn.Sequential(layer), (8, 16, 16))[0].unshared == unshared
+
+
+def test_a_linear_layer_shares_nothing():
+    row = layer_table(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2))[1]
+    assert row.unshared == row.parameters == 65
+
+
+class NeedsValues(nn.Module):
+    """A network whose forward looks at the values of its map."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return -x if x.mean().item() > 0 else x
+
+
+def test_a_forward_that_needs_values_runs_on_the_cpu():
+    (row,) = layer_table(NeedsValues(), (1, 8, 8))
+    assert (row.name, row.output, row.field) == ("conv", (2, 6, 6), (3, 3))
 
 
 def test_first_layer_of_alexnet():

@@ -7,9 +7,18 @@ import pytest
 import yaml
 from conftest import QUICK, assert_refused
 
-from cnn_zoo import fit, test
-from cnn_zoo.callbacks import Calibration, ConfusionPictures, GracefulStop, NetworkPictures, ResultCard, Resume
-from cnn_zoo.command_line.lightning_cli import CLI, experiment_name, load_weights
+from cnn_zoo import fit
+from cnn_zoo.callbacks import (
+    Calibration,
+    ConfusionPictures,
+    GracefulStop,
+    LossGuard,
+    NetworkPictures,
+    ResultCard,
+    Resume,
+)
+from cnn_zoo.callbacks.whole_files import SaveConfig
+from cnn_zoo.command_line.lightning_cli import CLI, load_weights
 from cnn_zoo.data import CIFAR10
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
@@ -35,14 +44,6 @@ def callback_of(cli, kind):
 
 
 # The configuration
-
-
-@pytest.mark.parametrize("command", [fit, test], ids=["fit", "test"])
-def test_help_tells_how_the_command_is_called(command, invoke):
-    result = invoke(command.main, "--help")
-    name = command.__name__
-    assert result.status == 0 and f"usage: python -m {name} --config " in result.out
-    assert command.__doc__.splitlines()[0] in result.out and "--early_stopping" in result.out
 
 
 def test_the_configuration_is_printed(invoke):
@@ -73,17 +74,16 @@ def test_the_arguments_of_the_process_do_not_matter(build, monkeypatch, recwarn)
     assert not [warning for warning in recwarn if "sys.argv" in str(warning.message)]
 
 
-@pytest.mark.parametrize(
-    ("configs", "name"),
-    [
-        (["experiments/cifar10/resnet18.yaml"], "cifar10/resnet18"),
-        (["/somewhere/experiments/mnist/lenet5.yaml", "more.yaml"], "mnist/lenet5"),
-        (["mine.yaml"], "mine"),
-        (None, "unnamed"),
-    ],
-)
-def test_the_experiment_is_named_after_its_yaml(configs, name):
-    assert experiment_name(configs) == name
+def test_the_run_is_named_after_its_yamls_or_its_data_and_network(build, tmp_path):
+    assert build(yamls=["{}"]).run.path == tmp_path / "runs" / "quickstart+0" / "version_0"
+    words = ["--model.backbone=lenet5", "--data=FashionMNIST", "--data.sample=true", "--trainer.default_root_dir"]
+    assert CLI([*words, str(tmp_path / "runs")]).run.path == tmp_path / "runs" / "FashionMNIST" / "lenet5" / "version_0"
+
+
+def test_an_odd_name_is_refused(invoke, tmp_path):
+    result = invoke(fit.main, "--config", QUICK, "--experiment=", "--trainer.default_root_dir", tmp_path / "runs")
+    assert_refused(result, "--experiment is ''; it must be a name")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_experiment_is_the_folder_of_the_run_and_in_the_card(build, tmp_path):
@@ -172,12 +172,6 @@ def test_last_starts_a_new_run_if_there_is_none(build, tmp_path, capsys):
     assert Path(cli.trainer.log_dir).name == "version_0"
 
 
-def test_last_needs_the_default_logger(invoke):
-    words = ["--ckpt_path=last", "--trainer.logger=lightning.pytorch.loggers.CSVLogger"]
-    result = invoke(fit.main, "--config", QUICK, *words, "--trainer.logger.save_dir=runs")
-    assert_refused(result, "--ckpt_path last looks in the default logger's folders")
-
-
 def test_the_best_checkpoint_starts_a_run_of_its_own(build, finished_run, two_runs):
     path = place(finished_run, two_runs / "version_1", "best.ckpt")
     assert Path(build(f"--ckpt_path={path}").trainer.log_dir) == two_runs / "version_2"
@@ -193,14 +187,28 @@ def test_a_checkpoint_outside_a_run_folder_starts_a_run_of_its_own(build, finish
 
 
 def test_the_first_callbacks_save_stop_and_guard(build):
-    resume, stop, guard = build().trainer.callbacks[:3]
-    assert (type(resume), type(stop), type(guard).__name__) == (Resume, GracefulStop, "LossGuard")
+    resume, save_config, stop, guard = build().trainer.callbacks[:4]
+    assert (type(resume), type(save_config), type(stop), type(guard)) == (Resume, SaveConfig, GracefulStop, LossGuard)
     assert resume.stop is stop
 
 
-def test_callbacks_of_the_users_come_too(build):
-    callbacks = build("--trainer.callbacks+=lightning.pytorch.callbacks.Timer").trainer.callbacks
+@pytest.mark.parametrize("option", ["--trainer.callbacks+", "--trainer.callbacks"])
+def test_callbacks_of_the_users_come_too(option, build):
+    callbacks = build(f"{option}=lightning.pytorch.callbacks.Timer").trainer.callbacks
     assert "Timer" in [type(callback).__name__ for callback in callbacks]
+
+
+def test_the_tested_checkpoint_is_ours(build):
+    own = "--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint"
+    trainer = build(own).trainer
+    assert trainer.checkpoint_callback.filename == "best"
+    assert {callback.dirpath for callback in trainer.checkpoint_callbacks} == {str(trainer.run.checkpoints)}
+    assert build(own, "--checkpoint=null").trainer.checkpoint_callback.filename is None
+
+
+def test_a_progress_bar_of_the_users_replaces_ours(build):
+    callbacks = build("--trainer.callbacks+=RichProgressBar").trainer.callbacks
+    assert [type(c).__name__ for c in callbacks if "Progress" in type(c).__name__] == ["RichProgressBar"]
 
 
 def test_without_validation_nothing_is_chosen_by_it(build):
@@ -230,7 +238,7 @@ def test_images_that_grow_are_refused_before_training(build):
 
 
 def test_images_that_grow_are_accepted_by_a_network_with_global_pooling(build):
-    cli = build("--data.progressive=16", "--model.backbone=resnet20", "--model.backbone_args=null")
+    cli = build("--data.progressive=16", "--model.backbone=resnet20")
     assert cli.model.backbone.training
 
 

@@ -93,6 +93,12 @@ def test_torchvision_transforms_are_those_of_the_data(quick):
     assert affine.degrees == [-10, 10] and affine.translate == (0.1, 0.1)
 
 
+def test_torchvision_resizes_to_the_size_that_was_given(quick):
+    _, data = quick("--data.image_size", 40, "--data.augment", "{crop: 2}")
+    crop, resize, *_ = loops.torchvision_transforms(data).transforms
+    assert (crop.size, resize.size) == ((28, 28), [40])
+
+
 def test_without_augmentation_images_are_only_normalised(quick):
     _, data = quick("--data.augment", "null")
     transforms = loops.torchvision_transforms(data).transforms

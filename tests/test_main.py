@@ -1,5 +1,9 @@
 """`python -m cnn_zoo`: the list of commands, and their start."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from conftest import QUICK, ROOT, assert_refused, run_python
 
@@ -25,6 +29,16 @@ def test_the_list_is_complete():
 
 def test_an_unknown_command_is_refused(invoke):
     assert_refused(invoke(main, "train"), "There is no command 'train'; choose one of fit, test, ")
+
+
+def test_the_script_finds_a_network_in_the_current_folder(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "cnn-zoo.py").write_text("from cnn_zoo.__main__ import console_script; console_script()")
+    (tmp_path / "script_course.py").write_text("from torch import nn\n\nNet = nn.Flatten\n")
+    command = [sys.executable, "bin/cnn-zoo.py", "summary", "script_course.Net"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "script_course.Net gives (2, 3072) for 2 images" in done.stderr
 
 
 def test_a_command_gets_the_other_arguments(invoke):

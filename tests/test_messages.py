@@ -16,26 +16,26 @@ from cnn_zoo.command_line.messages import near_miss, one_sentence
 WORDS = [
     ("--model.backbone resnet19", "no backbone 'resnet19' in the zoo; did you mean resnet9 or resnet18"),
     ("--model.backbone my.net", "'my.net' cannot be imported"),
-    ("--model.backbone os.getcwd", "os.getcwd takes no argument 'num_classes'"),
+    ("--model.backbone os.getcwd", "os.getcwd gives an object of the type str; it must give a torch.nn.Module"),
     ("--model.backbone torchvision/resnet19", "no classification network 'resnet19'"),
-    ("--model.backbone torch.nn.Identity", "empty parameter list"),
+    ("--model.backbone torch.nn.Identity", "torch.nn.Identity gives (2, 1, 28, 28) for 2 images of 1 x 28 x 28"),
     ("--model.backbone_args 3", "model.backbone_args must be dict"),
     ("--model.backbone_args.width 2", "lenet5 takes no argument 'width'; it accepts num_classes"),
     ("--model.backbone_args.activation rleu", "no activation 'rleu'"),
     ("--model.bakbone x", "no key 'model.bakbone'; did you mean 'model.backbone'"),
     ("--model.num_classes 7", "model.num_classes"),
-    ("--model.loss hinge", "model.loss must be ['cross_entropy', 'mse']"),
+    ("--model.loss hinge", "model.loss must be cross_entropy or mse"),
     ("--model.label_smoothing 2", "model.label_smoothing is 2.0; it must be from 0 to below 1"),
     ("--data.augment.mixup -1", "augment.mixup is -1.0"),
     ("--model.optimizer SDG", "'SDG' cannot be imported"),
     ("--model.optimizer torch.optim.SDG", "'torch.optim.SDG' cannot be imported"),
-    ("--model.optimizer torch.nn.Linear", "torch.nn.Linear takes no argument 'lr'"),
+    ("--model.optimizer torch.nn.Linear", "torch.nn.Linear needs the argument 'out_features'"),
     ("--model.optimizer_args.lrr 1", "takes no argument 'lrr'"),
     ("--model.optimizer_args.lr -1", "Invalid learning rate"),
     ("--model.scheduler_args.max_lr high", "OneCycleLR cannot be built"),
     ("--model.scheduler_args.max_lr 1e30", "loss became nan at step 1"),
-    ("--model.scheduler_interval week", "model.scheduler_interval must be ['step', 'epoch']"),
-    ("--trainer.max_epoch 3", "no key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'"),
+    ("--model.scheduler_interval week", "model.scheduler_interval must be step or epoch"),
+    ("--trainer.max_epoch 3", "'trainer.max_epoch'; did you mean 'trainer.max_epochs'? --help lists the usual keys"),
     ("--trainer.max_epochs many", "trainer.max_epochs must be int"),
     ("--trainer.max_epochs -5", "`max_epochs` must be a non-negative integer or -1"),
     ("--trainer.max_time soon", "'soon'"),
@@ -64,7 +64,7 @@ WORDS = [
     ("--data.augment.crop -4", "augment.crop is -4"),
     ("--data.augment.crop 40 --data.augment.padding reflect", "augment.crop is 40"),
     ("--data.augment.flip nan", "data.augment.flip must be float or alternate, not 'nan'"),
-    ("--data.augment.padding mirror", "data.augment.padding must be ['zero', 'reflect']"),
+    ("--data.augment.padding mirror", "data.augment.padding must be zero or reflect"),
     ("--data CIFAR11", "data must be a class by its import path"),
     ("--data nowhere.Data", "nowhere.Data cannot be made: No module named 'nowhere'"),
     ("--data torch.nn.Linear", "data must be a kind of ImageData by its import path"),
@@ -160,7 +160,7 @@ def test_a_mistake_in_a_folder_of_images(second_image, words, message, check_ref
 
 
 def test_a_command_without_a_configuration(invoke):
-    assert_refused(invoke(fit.main), "arguments are required: model.backbone, data")
+    assert_refused(invoke(fit.main), "model.backbone, data must be given; name a YAML file, --config FILE.yaml")
 
 
 @pytest.mark.parametrize(("word", "message"), [("colour", " did you mean 'color'?"), ("shape", "")])

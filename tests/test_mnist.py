@@ -57,6 +57,16 @@ def test_images_and_labels_are_read_in_order(tiny):
         assert images.shape == (count, 28, 28, 1) and torch.equal(images[:, 0, 0, 0].long(), labels)
 
 
+def test_a_subclass_reads_the_files_of_its_parent(tiny):
+    class OtherMean(MNIST):
+        mean = (0.5,)
+
+    prepared(tiny.root)
+    assert torch.equal(
+        OtherMean(root=str(tiny.root)).load(train=True)[0], MNIST(root=str(tiny.root)).load(train=True)[0]
+    )
+
+
 def test_the_folder_is_torchvisions(tiny):
     prepared(tiny.root)
     assert {path.name for path in tiny.raw.iterdir()} == set(MNIST.files)

@@ -7,12 +7,17 @@ import torch
 from conftest import ready
 from torchvision.transforms import v2
 
+from cnn_zoo.analysis.complexity import count_macs
 from cnn_zoo.data import CIFAR10, MNIST, Augment, FashionMNIST, mean_std, normalize
 from cnn_zoo.data.augmentation import Augmentation
 from cnn_zoo.data.batches import Batches
 from cnn_zoo.data.module import ImageData
+from cnn_zoo.data.resize import resize
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.backbone_file import load_classifier
+from cnn_zoo.formats.description import NetworkDescription
+from cnn_zoo.formats.onnx import open_session
 
 each_set = pytest.mark.parametrize("data_module", [MNIST, FashionMNIST, CIFAR10])
 
@@ -70,6 +75,34 @@ def test_the_root_comes_from_the_environment(monkeypatch, tmp_path):
     assert MNIST().root == tmp_path
 
 
+@pytest.mark.parametrize(("data_module", "given"), [(MNIST, 0.5), (CIFAR10, 0.5), (CIFAR10, [0.1, 0.2, 0.3])])
+def test_mean_and_std_may_be_given(data_module, given):
+    data = data_module(sample=True, mean=given, std=given)
+    expected = tuple(given) if isinstance(given, list) else (given,) * data.in_channels
+    assert data.mean == data.std == expected
+    assert data.state_dict()["mean"] == data.state_dict()["std"] == list(expected)
+    assert data_module.mean != expected
+
+
+class OtherMean(CIFAR10):
+    mean, image_size = (0.5, 0.5, 0.5), 48
+
+
+def test_a_subclass_for_another_mean_or_size_reads_the_same_images():
+    data, parent = OtherMean(sample=True), CIFAR10(sample=True)
+    assert (data.mean, data.std, data.title) == ((0.5, 0.5, 0.5), CIFAR10.std, "CIFAR10 (bundled sample)")
+    assert torch.equal(data.read(train=True)[0], parent.read(train=True)[0])
+    data.setup("test")
+    assert data.images("test", torch.arange(2)).shape == (2, 48, 48, 3)
+
+
+def test_another_data_set_has_the_name_of_its_class():
+    class Cats(ImageData):
+        image_size, mean, std, in_channels, usual_val_fraction = 8, (0.5,), (0.5,), 1, 0.1
+
+    assert Cats().title == "Cats"
+
+
 def test_a_checkpoint_gets_what_its_network_needs_without_the_data():
     assert MNIST(sample=True).state_dict() == {"classes": list("0123456789"), "mean": [0.1307], "std": [0.3081]}
 
@@ -116,6 +149,17 @@ def test_a_batch_of_evaluation_is_normalised_and_not_augmented(name):
     assert torch.equal(images, normalize(batch.images, data.mean, data.std)) and torch.equal(labels, batch.labels)
 
 
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_batches_of_evaluation_have_the_size_that_was_given(name):
+    data = in_trainer(ready(CIFAR10(sample=True, image_size=48)), training=False)
+    data.setup("test")
+    batch = next(iter({"val": data.val_dataloader, "test": data.test_dataloader}[name]()))
+    images, _ = data.on_after_batch_transfer(batch, 0)
+    assert batch.images.shape[1:] == (32, 32, 3)  # so the memory does not grow
+    assert torch.equal(images, normalize(resize(batch.images, 48), data.mean, data.std))
+    assert torch.equal(images, normalize(data.images(name, batch.indices), data.mean, data.std))
+
+
 STATES = [{}, {"current_epoch": 3}, {"global_step": 7}, {"global_rank": 1, "world_size": 2}]
 
 
@@ -145,10 +189,33 @@ def test_without_augmentation_a_training_batch_is_only_normalised():
     assert torch.equal(data.on_after_batch_transfer(batch, 0).images, normalize(batch.images, data.mean, data.std))
 
 
+@pytest.mark.parametrize(("arguments", "side"), [({}, 48), ({"progressive": 16}, 32)])
+@pytest.mark.parametrize("transforms", [None, [v2.RandomCrop(24)]])
+def test_training_images_have_the_size_that_was_given(arguments, side, transforms):
+    data = CIFAR10(sample=True, batch_size=8, image_size=48, transforms=transforms, **arguments)
+    data = in_trainer(data, current_epoch=3, max_epochs=9)
+    batch = next(iter(ready(data).train_dataloader()))
+    assert data.on_after_batch_transfer(batch, 0).images.shape == (8, 3, side, side)
+
+
 def test_progressive_images_grow_over_the_trainers_epochs():
     data = in_trainer(CIFAR10(sample=True, batch_size=8, progressive=16), current_epoch=3, max_epochs=9)
     batch = next(iter(ready(data).train_dataloader()))
     assert data.on_after_batch_transfer(batch, 0).images.shape == (8, 3, 24, 24)
+
+
+# A whole run
+
+
+def test_size_and_normalisation_go_with_the_network(quick_fit):
+    few = ["--trainer.limit_train_batches", 2, "--network_pictures", "null", "--confusion_pictures", "null"]
+    folder, card = quick_fit("--data.image_size", 32, "--data.mean", 0.5, "--data.std", "[0.25]", *few)
+    checkpoint, written = load_classifier(folder / "checkpoints" / "best.ckpt")
+    _, in_weights = load_classifier(folder / "backbone.safetensors")
+    metadata = open_session(folder / "model.onnx").get_modelmeta().custom_metadata_map
+    for description in (written, in_weights, NetworkDescription.from_texts(metadata, "")):
+        assert (description.image_size, description.mean, description.std) == (32, [0.5], [0.25])
+    assert card["macs"] == count_macs(checkpoint, torch.zeros(1, 1, 32, 32))
 
 
 # Refusals
@@ -165,6 +232,10 @@ def test_progressive_images_grow_over_the_trainers_epochs():
         ({"val_fraction": 1e-5}, "val_fraction 1e-05 leaves 2000 images for training and 0 for validation"),
         ({"progressive": 2}, "progressive is 2; it must be from 4 to the image's 28 px"),
         ({"progressive": 32}, "progressive is 32; it must be from 4 to the image's 28 px"),
+        ({"image_size": 0}, "image_size is 0; it is a number of pixels, at least 1"),
+        ({"mean": [0.1, 0.2]}, r"data.mean is \[0.1, 0.2\]; give one number, or a list of 1, one for each channel"),
+        ({"std": 0}, "data.std is 0; each standard deviation must be above 0"),
+        ({"mean": float("inf")}, "data.mean is inf; each number must be finite"),
         ({"augment": Augment(crop=1), "transforms": [v2.RandomHorizontalFlip()]}, "are both set"),
     ],
     ids=str,

@@ -15,7 +15,7 @@ from cnn_zoo.tasks import Classification
 SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 
 
-@pytest.mark.parametrize("name", ["filters", "train/first_batch"])
+@pytest.mark.parametrize("name", ["pictures/filters", "pictures/first_batch"])
 def test_the_pictures_are_drawn(name, finished_run):
     assert name in read_events(finished_run).images
 

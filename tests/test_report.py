@@ -101,9 +101,12 @@ def test_a_network_without_counted_costs_has_no_rank(invoke, no_pictures, tmp_pa
 
 
 def test_unfinished_runs_have_their_state_in_the_picture_of_curves():
-    finished, running = (report.Run(Path(name), card) for name, card in (("a", card_of()), ("b", {"backbone": "mlp"})))
+    finished, running = (
+        report.Run(Path(name), card) for name, card in (("e/a", card_of()), ("e/b", {"backbone": "mlp"}))
+    )
     (recipe,) = report.group_runs([finished, running])
-    assert report.name_runs([finished, running], [recipe]) == [("lenet5", finished), ("mlp b (unfinished)", running)]
+    names = [("lenet5", finished), ("mlp e/b (unfinished)", running)]
+    assert report.name_runs([finished, running], [recipe]) == names
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 
 from cnn_zoo import fit
 from cnn_zoo.callbacks.lightning_private import stop_after_step
-from cnn_zoo.callbacks.resume import cut_event_files, link_or_copy, remove_unfinished_files, restore_random_state
+from cnn_zoo.callbacks.resume import link_or_copy, remove_unfinished_files, restore_random_state
 
 FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
 OFF = ["--export=null", "--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
@@ -171,14 +171,6 @@ def test_a_run_folder_can_be_moved(quick_fit, invoke, tmp_path):
 
 
 # Its parts
-
-
-def test_event_files_are_cut_to_the_checkpoint(tmp_path):
-    for name, content in {"1": b"12345", "2": b"123", "3": b"12", "4": b"of this process"}.items():
-        (tmp_path / f"events.out.tfevents.{name}").write_bytes(content)
-    cut_event_files(tmp_path, {"events.out.tfevents.1": 4, "events.out.tfevents.2": 9})
-    kept = {path.name[-1]: path.read_bytes() for path in tmp_path.iterdir()}
-    assert kept == {"1": b"1234", "2": b"123", "4": b"of this process"}
 
 
 def test_unfinished_files_of_a_killed_process_are_removed(tmp_path):

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import assert_refused
 
-from cnn_zoo.command_line.run import ArgumentParser, positive_int, run, user_error_behind
+from cnn_zoo.command_line.run import ArgumentParser, help_width, in_width, positive_int, run, user_error_behind
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import NOT_WRITABLE
 
@@ -119,8 +119,35 @@ def test_a_right_argument_is_converted(parser):
     assert parser.parse_args(["--number", "12"]) == argparse.Namespace(number=12)
 
 
-def test_help_is_the_description_as_it_was_written(parser, invoke):
+def test_help_is_usage_and_description(parser, invoke):
     result = invoke(parser.parse_args, "--help")
     assert result.status == 0
     assert result.out.startswith("usage: python -m cnn_zoo.count ")
     assert "Count things.\n\npython -m cnn_zoo.count [--number N]\n" in result.out
+
+
+def test_prose_is_wrapped_and_commands_stay_lines(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "Words of a paragraph\nin lines.\n\npython -m cnn_zoo.count THINGS\npython -m x\n\n  name  meaning\nMore."
+    assert in_width(text).splitlines() == [
+        "Words of a paragraph",
+        "in lines.",
+        "",
+        "python -m",
+        "    cnn_zoo.count",
+        "    THINGS",
+        "python -m x",
+        "",
+        "  name  meaning",
+        "More.",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("300", 100)])
+def test_a_help_is_as_wide_as_the_terminal_up_to_100(columns, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert help_width() == width
+
+
+def test_a_reader_that_wants_no_more_ends_a_command_quietly(invoke):
+    assert invoke(raising(BrokenPipeError())) == (141, "", "")

@@ -4,7 +4,7 @@ import pytest
 from conftest import QUICK
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.formats.run_folder import RunFolder, newest_run, read_config
+from cnn_zoo.formats.run_folder import RunFolder, make_run, newest_run, read_config, removed_if_empty
 
 
 def test_the_paths_are_those_of_a_finished_run(finished_run):
@@ -55,3 +55,27 @@ def test_the_newest_run_has_the_highest_number_and_a_last_checkpoint(tmp_path):
         RunFolder(tmp_path / name).last.touch()
     assert newest_run(tmp_path) == RunFolder(tmp_path / "version_10")
     assert newest_run(tmp_path / "nothing") is None
+
+
+def test_a_new_run_has_the_next_number_and_a_folder(tmp_path):
+    (tmp_path / "a" / "b" / "version_7").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "version_x").mkdir()
+    assert [make_run(tmp_path / "a" / "b").path.name for _ in range(2)] == ["version_8", "version_9"]
+    assert make_run(tmp_path / "new").path == tmp_path / "new" / "version_0"
+    assert (tmp_path / "new" / "version_0").is_dir()
+
+
+def test_two_processes_get_two_folders(tmp_path, monkeypatch):
+    make_run(tmp_path)
+    monkeypatch.setattr("cnn_zoo.formats.run_folder.runs_of", lambda experiment: {})  # as before the other's folder
+    assert make_run(tmp_path).path.name == "version_1"
+
+
+@pytest.mark.parametrize("file", [None, "metrics.csv"])
+def test_a_run_that_fails_leaves_its_folder_only_if_a_file_is_in_it(file, tmp_path):
+    run = make_run(tmp_path / "experiment")
+    with pytest.raises(KeyboardInterrupt), removed_if_empty(run):
+        if file:
+            (run.path / file).touch()
+        raise KeyboardInterrupt
+    assert run.path.is_dir() == (tmp_path / "experiment").is_dir() == bool(file)

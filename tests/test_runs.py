@@ -81,20 +81,26 @@ def test_a_bundled_sample_is_a_data_set_of_its_own():
 def test_keys_of_earlier_versions_have_their_present_names(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(
-        "model: {mixup: 0.2, cutmix: 0.0, mixup_more: 1}\n"
+        "model: {mixup: 0.2, cutmix: 0.3, mixup_more: 1}\n"
         "pictures: {class_path: cnn_zoo.callbacks.Pictures, init_args: {misclassified: 25}}\n"
         "quality: null\n"
         "inside: {class_path: cnn_zoo.callbacks.Inside}\n"
     )
     assert read_flat_config(path) == {
         "data.augment.mixup": 0.2,
-        "data.augment.cutmix": 0.0,
+        "data.augment.cutmix": 0.3,
         "model.mixup_more": 1,
         "confusion_pictures": "cnn_zoo.callbacks.ConfusionPictures",
         "confusion_pictures.misclassified": 25,
         "calibration": None,
         "network_pictures": "cnn_zoo.callbacks.NetworkPictures",
     }
+
+
+def test_an_augmentation_that_is_off_is_left_out(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {init_args: {augment: {cutout: 8, flip: 0.0, rotate: 0}, val_fraction: 0}}")
+    assert read_flat_config(path) == {"data.augment.cutout": 8, "data.val_fraction": 0}
 
 
 @pytest.mark.parametrize(("crop", "kept"), [(2, True), (0, False)])

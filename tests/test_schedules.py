@@ -50,7 +50,7 @@ def test_warmup_cosine_ends_at_its_final_rate():
 @pytest.mark.parametrize(
     ("path", "arguments", "message"),
     [
-        (f"{TORCH}.OneCycleLR", {}, "cannot be built"),
+        (f"{TORCH}.OneCycleLR", {}, "needs the argument 'max_lr'; it accepts max_lr"),
         (f"{TORCH}.OneCycle", {}, "cannot be imported"),
         (f"{TORCH}.StepLR", {"stepsize": 3}, "takes no argument 'stepsize'; it accepts step_size"),
     ],

@@ -1,4 +1,4 @@
-"""The loss, accuracy and confusion matrix of an epoch."""
+"""The loss, accuracy, top-5 accuracy and confusion matrix of an epoch."""
 
 import pytest
 import torch
@@ -25,6 +25,21 @@ def test_the_accuracy_is_the_fraction_of_images(scores):
 
 def test_the_confusion_counts_true_classes_in_rows(scores):
     assert scores.compute()["confusion"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_the_top_5_accuracy_counts_the_five_largest_logits():
+    scores = Scores(12, top5=True)
+    logits = -torch.arange(12.0).expand(4, 12)  # the classes 0 to 4 have the largest
+    scores.update(torch.tensor(1.0), logits, torch.tensor([0, 4, 5, 11]))
+    computed = scores.compute()
+    assert (float(computed["accuracy"]), float(computed["accuracy_top5"])) == (0.25, 0.5)
+    scores.reset()
+    scores.update(torch.tensor(1.0), logits[:1], torch.tensor([3]))
+    assert float(scores.compute()["accuracy_top5"]) == 1
+
+
+def test_the_top_5_accuracy_is_counted_only_where_wanted(scores):
+    assert set(scores.compute()) == {"loss", "accuracy", "confusion"}
 
 
 def test_a_reset_forgets_all_images(scores):

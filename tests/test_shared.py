@@ -1,4 +1,4 @@
-"""Questions that several callbacks ask the trainer."""
+"""What several callbacks need of the trainer."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from cnn_zoo.callbacks.shared import best_checkpoint, learning_rate, run_folder, tensorboard
+from cnn_zoo.callbacks.shared import RunTrainer, best_checkpoint, learning_rate, run_folder
+from cnn_zoo.formats.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -30,18 +31,11 @@ def test_without_a_logger_the_run_folder_is_the_root(make_trainer, tmp_path):
     assert run_folder(make_trainer(logger=False)).path == tmp_path
 
 
-def test_tensorboard_is_the_writer_of_its_logger(make_trainer, tmp_path):
-    logger = TensorBoardLogger(tmp_path)
-    assert tensorboard(make_trainer(logger=logger)) is logger.experiment
-
-
-def test_there_is_no_tensorboard_with_another_logger(make_trainer, tmp_path):
-    assert tensorboard(make_trainer(logger=CSVLogger(tmp_path))) is None
-    assert tensorboard(make_trainer(logger=False)) is None
-
-
-def test_there_is_no_tensorboard_on_another_rank(tmp_path):
-    assert tensorboard(SimpleNamespace(is_global_zero=False, logger=TensorBoardLogger(tmp_path))) is None
+@pytest.mark.parametrize("logger", [False, True], ids=["no logger", "CSVLogger"])
+def test_the_files_of_a_run_lie_in_its_folder_whatever_its_logger(logger, tmp_path):
+    run, loggers = RunFolder(tmp_path / "run"), [CSVLogger(tmp_path / "logs")] if logger else False
+    trainer = RunTrainer(run, logger=loggers, accelerator="cpu", enable_progress_bar=False)
+    assert run_folder(trainer) == run
 
 
 def test_the_learning_rate_is_that_of_the_first_group():

@@ -35,15 +35,42 @@ def write_checkpoint(path, **hyper_parameters):
 
 def test_one_network_is_shown_by_layer(summarize):
     shown = summarize("simple_cnn")
-    layer = ["stages.0.0", "64x16x16", "3/1/1", "4,718,592"]
-    total = ["60,554 parameters", "5,644,288 MACs", "sees 10 px", "fvcore adds 98,304"]
+    layer = ["stages.0.0", "32x16x16", "64x16x16", "3/1/1", "4,718,592"]
+    total = ["60,554 parameters", "5,644,288 MACs", "sees 10 px", "fvcore adds 98,304", "thop adds 196,608"]
     assert [part for part in layer + total if part not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "convolution"),
+    [
+        ("costs", ["2,416", "240,000", "14", "2"]),  # parameters, MACs, field, jump
+        ("sharing", ["1,600", "2,416", "2,400", "241,600"]),  # neurons, parameters, without bias, without sharing
+        ("memory", ["240,000", "6.4", "2,776"]),  # MACs, kB, CIO
+    ],
+)
+def test_a_set_of_columns_is_chosen(columns, convolution, summarize):
+    shown = summarize("lenet5", "--columns", columns)
+    (line,) = [line for line in shown.splitlines() if "stages.0.0" in line]
+    assert line.split() == ["stages.0.0", "Conv2d", "6x14x14", "16x10x10", "5/1/0", *convolution]
+
+
+@pytest.mark.parametrize("columns", ["costs", "sharing", "memory"])
+def test_a_table_fits_120_columns(columns, summarize):
+    lines = summarize("mobilenet_v2", "--image_size", 224, "--columns", columns).splitlines()
+    assert max(len(line) for line in lines if line.startswith(" ")) <= 120
+
+
+def test_weight_sharing_is_summed_up(summarize):
+    shown = summarize("lenet5", "--in_channels", 1, "--image_size", 28)
+    unshared = 4_704 * 26 + 1_600 * 151 + 120 * 401 + 84 * 121 + 10 * 85
+    assert f"6,518 neurons; without weight sharing the network would have {unshared:,} parameters" in shown
 
 
 def test_the_layers_as_csv(summarize, tmp_path):
     summarize("simple_cnn", "--csv", tmp_path / "layers.csv")
     rows = read_csv(tmp_path / "layers.csv")
     assert len(rows) == 11
+    assert (rows[4]["input"], rows[4]["neurons"], rows[4]["unshared"]) == ("32x16x16", "16384", "4734976")
     assert sum(int(row["macs"]) for row in rows) == 5_644_288
     assert (rows[4]["output"], rows[4]["kernel"], rows[4]["field"]) == ("64x16x16", "3x3", "8x8")
 
@@ -85,9 +112,46 @@ def test_a_checkpoint_is_summarized_as_its_network(summarize, tmp_path):
     assert [line.split("`")[1] for line in lines[2:]] == ["lenet5", "simple_cnn"]
 
 
-def test_a_checkpoint_imports_nothing(invoke, tmp_path):
-    checkpoint = write_checkpoint(tmp_path / "own.ckpt", backbone="my.net", num_classes=7, in_channels=1, image_size=28)
-    assert_refused(invoke(summary.main, checkpoint), "contains my.net, which is not in the zoo")
+@pytest.fixture
+def own_network(tmp_path, monkeypatch):
+    """A checkpoint of a class in a file of the current folder."""
+    (tmp_path / "own_course.py").write_text(
+        "from torch import nn\n\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(1, 4, 5), nn.Flatten(), nn.Linear(4 * 24 * 24, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sizes = {"num_classes": 10, "in_channels": 1, "image_size": 28}
+    return write_checkpoint(tmp_path / "own.ckpt", backbone="own_course.Net", **sizes)
+
+
+def test_a_class_of_the_users_own_is_summarized(own_network, summarize):
+    shown = summarize("own_course.Net", "--in_channels", 1, "--image_size", 28)
+    assert "23,154 parameters" in shown and "4x24x24" in shown
+
+
+def test_a_class_of_the_users_own_is_compared(own_network, summarize):
+    shown = summarize("own_course.Net", "lenet5", "--in_channels", 1, "--image_size", 28, "--markdown")
+    assert "| `own_course.Net` | 23,154 | 80,640 |" in shown
+
+
+def test_a_class_of_the_users_own_is_checked_against_the_sizes(own_network, invoke):
+    result = invoke(summary.main, "own_course.Net", "lenet5", "--in_channels", 1, "--image_size", 32)
+    assert_refused(result, "own_course.Net does not run on 1 x 32 x 32 images: ")
+
+
+def test_a_file_imports_nothing(own_network, invoke):
+    assert_refused(invoke(summary.main, own_network), "names own_course.Net, which is not in the zoo; load_backbone")
+
+
+def test_a_network_outside_the_zoo_is_imported_on_request(own_network, summarize):
+    assert "23,154 parameters" in summarize(own_network, "--imports")
+
+
+def test_a_safetensors_file_is_summarized(finished_run, summarize):
+    assert "lenet5 of" in summarize(finished_run / "backbone.safetensors")
 
 
 def test_the_table_of_the_documentation_is_the_commands(summarize):
@@ -95,7 +159,7 @@ def test_the_table_of_the_documentation_is_the_commands(summarize):
 
 
 def test_other_arguments_go_to_the_network(summarize):
-    assert "bias" in summarize("mlp", "--hidden", "[7, 8]", "--activation", "gelu")
+    assert "GELU" in summarize("mlp", "--hidden", "[7, 8]", "--activation", "gelu")
     lines = [summarize("mobilenet_v1", "--width", width, "--markdown").splitlines()[2] for width in (0.5, 1)]
     assert lines[0] != lines[1]
 
@@ -111,7 +175,7 @@ def test_an_argument_may_come_before_the_network(summarize):
         ("resnet19", "no backbone 'resnet19' in the zoo; did you mean resnet9 or resnet18"),
         ("resnet18 resnet19", "no backbone 'resnet19'"),
         ("nothing*", "No network of the zoo matches 'nothing*'"),
-        ("resnet18 --width 0.5", "resnet18 takes no argument 'width'; it accepts num_classes"),
+        ("resnet18 --hidden 5", "resnet18 takes no argument 'hidden'; it accepts num_classes"),
         ("mobilenet_v1 --width wide", "mobilenet_v1 cannot be built with"),
         ("mobilenet_v1 --width", "--width needs a value"),
         ("mobilenet_v1 --width [", "value of --width cannot be read"),

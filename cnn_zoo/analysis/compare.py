@@ -31,7 +31,8 @@ def compare_networks(chosen: list[tuple[str, dict[str, Any]]], sort: str | None 
     """
     networks: list[dict[str, Any]] = []
     for name, arguments in chosen:
-        with torch.device("meta"):  # nothing is computed, so no weights are needed
+        # Nothing is computed, so no weights are needed. But a network outside the zoo is run once to check it.
+        with torch.device("cpu" if "." in name else "meta"):
             model = create_model(name, **arguments)
         rows = checked_layer_table(name, model, arguments["in_channels"], arguments["image_size"])
         networks.append({"network": name, **totals(model, rows)})
@@ -55,6 +56,8 @@ def checked_layer_table(name: str, model: nn.Module, in_channels: int, image_siz
 
 def paper_link(name: str) -> str:
     """Return the first link in the docstring of the network's module, "" if there is none."""
+    if name.startswith("torchvision/"):
+        return ""
     module = inspect.getmodule(find_backbone(name))
     docstring = module.__doc__ if module else None
     link = LINK.search(docstring or "")

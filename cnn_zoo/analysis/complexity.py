@@ -3,6 +3,7 @@
 import copy
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnn_zoo.analysis.layers import layer_table
+from cnn_zoo.analysis.layers import CONVOLUTIONS, TRANSPOSED, layer_table
 
 # the names that each counter has for our two kinds of layers; whatever else it counts is extra
 FVCORE_NAMES = {"convolution": ("conv",), "linear": ("linear",)}
 TORCH_NAMES = {"convolution": ("aten.convolution",), "linear": ("aten.addmm", "aten.mm")}
-NOTES_ON_EXTRAS = {"batch_norm": " (2 an element)", "adaptive_avg_pool2d": " (1 an element of its input)"}
+THOP_NAMES = {"convolution": tuple(kind.__name__ for kind in CONVOLUTIONS + TRANSPOSED), "linear": ("Linear",)}
+NOTES_ON_EXTRAS = {
+    "batch_norm": " (2 an element)",
+    "adaptive_avg_pool2d": " (1 an element of its input)",
+    "BatchNorm2d": " (4 an element)",
+    "AvgPool2d": " (1 an element)",
+    "AdaptiveAvgPool2d": " (1 an element of its input and of its output)",
+}
 
 
 def count_params(model: nn.Module) -> int:
@@ -66,29 +74,35 @@ def fvcore_macs_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> d
 
 
 def compare_counters(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Count the MACs of one image (C, H, W) in three ways.
+    """Count the MACs of one image (C, H, W) in four ways.
 
     Returns:
         ours: Convolution and linear layers, by formula.
         fvcore: fvcore's total.
         torch: Half the FLOPs of torch's FlopCounterMode.
+        thop: The number that thop.profile returns first, by its rules.
         explanation: Sentences on where the counters differ.
     """
     rows = layer_table(model, image_shape)
     linear = sum(row.macs for row in rows if not row.traffic)
     ours = {"convolution": sum(row.macs for row in rows) - linear, "linear": linear}
 
+    by_thop: Counter[str] = Counter()
+    for row in rows:
+        by_thop[row.kind] += row.thop
+
     by_fvcore = fvcore_macs_by_operator(model, image_shape)
 
-    meta = copy.deepcopy(model).eval().to("meta", torch.float32)
     with torch.no_grad():
-        by_torch = torch_macs_by_operator(meta, torch.empty(1, *image_shape, device="meta"))
+        by_torch = torch_macs_by_operator(copy.deepcopy(model).eval(), torch.zeros(1, *image_shape))
     return {
         "ours": sum(ours.values()),
         "fvcore": sum(by_fvcore.values()),
         "torch": sum(by_torch.values()),
+        "thop": sum(by_thop.values()),
         "explanation": explain_differences("fvcore", ours, by_fvcore, FVCORE_NAMES)
-        + explain_differences("torch's FlopCounter / 2", ours, by_torch, TORCH_NAMES),
+        + explain_differences("torch's FlopCounter / 2", ours, by_torch, TORCH_NAMES)
+        + explain_differences("thop", ours, by_thop, THOP_NAMES),
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn_zoo.analysis.receptive_field import IMAGE, TrackFields, fields_of, pair, set_fields
+from cnn_zoo.analysis.thop import thop_operations
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -21,9 +22,14 @@ class LayerRow:
     """One call of one layer for one image.
 
     Args:
+        input, output: The shape (C, H, W) of a map, or (features,).
         kernel, stride, padding, dilation: None for a layer without a window.
         parameters: A layer that is called again has its parameters in its first row only.
         weights: Parameters without bias.
+        unshared: The parameters of a convolution that does not share its weights: each output has a kernel and, if
+            the layer has one, a bias of its own (a locally connected layer). Those of a linear layer are not shared.
+        neurons: The number of output units.
+        thop: The operations that thop counts, see `cnn_zoo.analysis.thop`.
         field: The number of image pixels that a pixel of the output sees. It may be larger than the image. A pixel
             that sees the whole image has the field inf.
         jump: The distance between the fields of two neighbouring pixels, in image pixels; 0 if the field is the whole
@@ -35,7 +41,8 @@ class LayerRow:
 
     name: str
     kind: str
-    output: tuple[int, ...]  # (C, H, W) or (features,)
+    input: tuple[int, ...]
+    output: tuple[int, ...]
     kernel: Pair | None
     stride: Pair | None
     padding: Pair | None
@@ -43,7 +50,10 @@ class LayerRow:
     groups: int
     parameters: int
     weights: int
+    unshared: int
+    neurons: int
     macs: int
+    thop: int
     field: tuple[float, float]
     jump: tuple[float, float]
     memory: int
@@ -53,15 +63,25 @@ class LayerRow:
 def layer_table(model: nn.Module, image_shape: tuple[int, ...]) -> list[LayerRow]:
     """Return a row for each layer that one image (C, H, W) calls in eval mode, in the order of the calls.
 
-    A layer is a module without children; Identity is left out.
+    A layer is a module without children; Identity is left out. A function, such as `F.relu`, has no row.
     """
-    model = copy.deepcopy(model).eval().to("meta", torch.float32)
+    try:
+        return layers_called(model, torch.empty(1, *image_shape, device="meta"))
+    except RuntimeError:  # perhaps `forward` needs values, or makes tensors on the CPU
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise
+        return layers_called(model, torch.zeros(1, *image_shape))
+
+
+def layers_called(model: nn.Module, image: Tensor) -> list[LayerRow]:
+    """Return the rows for an image (1, C, H, W), computed on the image's device."""
+    model = copy.deepcopy(model).eval().to(image.device, torch.float32)
     rows: list[LayerRow] = []
     counted: set[nn.Module] = set()
 
     def add_row_when_called(name: str, layer: nn.Module) -> None:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if inputs and isinstance(output, Tensor):
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
                 rows.append(layer_row(name, layer, inputs[0], output, first_call=layer not in counted))
                 counted.add(layer)
 
@@ -72,7 +92,6 @@ def layer_table(model: nn.Module, image_shape: tuple[int, ...]) -> list[LayerRow
             layer.padding_mode = "zeros"  # same cost, same field; circular padding would copy the map in pieces
         if not list(layer.children()) and not isinstance(layer, nn.Identity):
             add_row_when_called(name, layer)
-    image = torch.empty(1, *image_shape, device="meta")
     set_fields(image, IMAGE)
     with torch.no_grad(), TrackFields():
         model(image)
@@ -84,9 +103,11 @@ def layer_row(name: str, layer: nn.Module, x: Tensor, y: Tensor, *, first_call: 
     parameters = {n: p.numel() for n, p in layer.named_parameters() if first_call}
     fields = fields_of(y)
     is_convolution = isinstance(layer, CONVOLUTIONS + TRANSPOSED)
+    macs = layer_macs(layer, x, y)
     return LayerRow(
         name=name,
         kind=type(layer).__name__,
+        input=tuple(x.shape[1:]),
         output=tuple(y.shape[1:]),
         kernel=window_argument(layer, "kernel_size"),
         stride=window_argument(layer, "stride"),
@@ -95,7 +116,10 @@ def layer_row(name: str, layer: nn.Module, x: Tensor, y: Tensor, *, first_call: 
         groups=getattr(layer, "groups", 1),
         parameters=sum(parameters.values()),
         weights=sum(parameters.values()) - parameters.get("bias", 0),
-        macs=layer_macs(layer, x, y),
+        unshared=macs + biases(layer, y) if macs else sum(parameters.values()),  # a weight for each multiplication
+        neurons=y.numel(),
+        macs=macs,
+        thop=thop_operations(layer, x, y),
         field=(fields[0].size, fields[1].size),
         jump=(fields[0].jump, fields[1].jump),
         memory=BYTES_PER_FLOAT * y.numel(),
@@ -116,6 +140,11 @@ def layer_macs(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
         return y.numel() * layer.weight[0].numel()
     return x.numel() * layer.weight[0].numel() if isinstance(layer, TRANSPOSED) else 0
+
+
+def biases(layer: nn.Module, y: Tensor) -> int:
+    """Return the number of biases that a layer would have, if each output had its own."""
+    return 0 if layer.bias is None else y.numel()
 
 
 def totals(model: nn.Module, rows: list[LayerRow]) -> dict[str, float]:

@@ -70,15 +70,18 @@ def training_curves(rows: Sequence[Mapping[str, float]], best_epoch: float, titl
 def confusion_matrix(confusion: "Tensor", classes: Sequence[str]) -> "Figure":
     """Draw the counts (row: true class, column: predicted class), shaded by their share of the true class."""
     n = len(classes)
-    side = max(5, 0.55 * n + 2)
+    has_counts = n <= MOST_CLASSES_WITH_COUNTS
+    side = max(5, (0.55 if has_counts else 0.14) * n + 2)
     figure = new_figure(side, side)
     axes = figure.subplots()
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(xticks=range(n), yticks=range(n), xlabel="predicted", ylabel="true")
-    axes.set_xticklabels(classes, rotation=45, ha="right", parse_math=False)
+    rotation, alignment = (45, "right") if has_counts else (90, "center")
+    axes.set_xticklabels(classes, rotation=rotation, ha=alignment, parse_math=False)
     axes.set_yticklabels(classes, parse_math=False)
-    if n <= MOST_CLASSES_WITH_COUNTS:
+    axes.tick_params(labelsize=10 if has_counts else 7)
+    if has_counts:
         for true, counts in enumerate(confusion.int()):
             for predicted, count in enumerate(counts.tolist()):
                 colour = "white" if count > 0.5 * counts.sum() else "black"

@@ -6,12 +6,18 @@ Deviations from the paper: batch norm is PyTorch's up to B4 and padding is symme
 64 px the stem and the second stage keep the resolution.
 """
 
-from math import ceil
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, SqueezeExcite, conv_bn, round_channels
+from cnn_zoo.backbones.layers import (
+    SMALL_IMAGE,
+    InvertedResidual,
+    SqueezeExcite,
+    conv_bn,
+    round_channels,
+    scale_blocks,
+)
 
 
 class Stage(NamedTuple):
@@ -82,7 +88,7 @@ class EfficientNet(nn.Module):
         channels = round_channels(32 * width)
         self.stem = conv_bn(in_channels, channels, 3, stride=1 if small else 2, activation=nn.SiLU())
         self.stages = nn.Sequential()
-        depths = [ceil(row.depth * depth) for row in B0_STAGES]
+        depths = [scale_blocks(row.depth, depth) for row in B0_STAGES]
         blocks_before = 0
         for i, row in enumerate(B0_STAGES):
             stage = nn.Sequential()

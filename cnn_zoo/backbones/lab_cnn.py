@@ -27,5 +27,5 @@ class LabCNN(nn.Module):
 
 
 def lab_cnn(*, num_classes: int, in_channels: int, image_size: int, activation: str = "relu") -> LabCNN:
-    """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS."""
+    """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2."""
     return LabCNN(num_classes, in_channels, image_size, activation=activation)

@@ -1,5 +1,7 @@
 """Layers and checks that several backbones share."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -33,20 +35,29 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "prelu": nn.PReLU,
     "mish": nn.Mish,
 }
+SLOPES = {"leaky_relu": "negative_slope", "prelu": "init", "elu": "alpha"}  # the argument that a number after : sets
 
 
 def make_activation(name: str) -> nn.Module:
     """Return a new activation layer.
 
     Args:
-        name: A key of ACTIVATIONS.
+        name: A key of ACTIVATIONS. Those in SLOPES may be followed by the factor for negative inputs: leaky_relu:0.2.
 
     Raises:
-        UserError: ACTIVATIONS has no such name.
+        UserError: ACTIVATIONS has no such name, or it takes no number.
     """
-    if name not in ACTIVATIONS:
-        raise UserError(f"There is no activation {name!r}; choose one of {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[name]()
+    kind, colon, number = name.partition(":")
+    if kind not in ACTIVATIONS:
+        raise UserError(f"There is no activation {kind!r}; choose one of {', '.join(ACTIVATIONS)}.")
+    if not colon:
+        return ACTIVATIONS[kind]()
+    try:
+        return ACTIVATIONS[kind](**{SLOPES[kind]: float(number)})
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"There is no activation {name!r}; only {', '.join(SLOPES)} take a number, as in leaky_relu:0.2."
+        ) from error
 
 
 def conv_bn(
@@ -101,8 +112,43 @@ def require_size(network: str, image_size: int, smallest: int) -> None:
         raise UserError(f"{network} needs images of at least {smallest} px, but image_size is {image_size}.")
 
 
+def scale_channels(channels: int, width: float) -> int:
+    """Return `channels` times the width multiplier, as a whole number of at least 1.
+
+    Raises:
+        UserError: `width` is not a number above 0.
+    """
+    return max(1, round(channels * require_multiplier("width", width)))
+
+
+def scale_blocks(blocks: int, depth: float) -> int:
+    """Return the number of blocks in a stage times the depth multiplier, rounded up as in EfficientNet.
+
+    Raises:
+        UserError: `depth` is not a number above 0.
+    """
+    return math.ceil(round(blocks * require_multiplier("depth", depth), 6))  # 10 * 1.1 is a little more than 11
+
+
+def require_multiplier(name: str, value: float) -> float:
+    """Return a multiplier.
+
+    Raises:
+        UserError: It is not a number above 0.
+    """
+    if not 0 < value < math.inf:
+        raise UserError(f"{name} is {value}; it must be a number above 0: 1 is the network of the paper, 2 doubles it.")
+    return value
+
+
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Return the multiple of `divisor` nearest to `channels`, but never 0 and never over a tenth below `channels`."""
+    """Return the multiple of `divisor` nearest to `channels`, but never 0 and never over a tenth below `channels`.
+
+    Raises:
+        UserError: `channels`, the paper's number times the width multiplier, is not above 0.
+    """
+    if not 0 < channels < math.inf:
+        raise UserError(f"There cannot be {channels} channels; width must be a number above 0.")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 

@@ -38,5 +38,5 @@ class LeNet5(nn.Module):
 
 
 def lenet5(*, num_classes: int, in_channels: int, image_size: int, activation: str = "tanh") -> LeNet5:
-    """Return LeNet-5; `activation` is a key of layers.ACTIVATIONS."""
+    """Return LeNet-5; `activation` is a key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2."""
     return LeNet5(num_classes, in_channels, image_size, activation=activation)

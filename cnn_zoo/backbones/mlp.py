@@ -11,14 +11,24 @@ class MLP(nn.Module):
     """A stem that flattens, one stage for each hidden layer, and a linear head."""
 
     def __init__(
-        self, num_classes: int, in_channels: int, image_size: int, *, hidden: Sequence[int], activation: str
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        *,
+        hidden: Sequence[int],
+        activation: str,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.stem = nn.Flatten()
         self.stages = nn.Sequential()
         features = in_channels * image_size**2
         for width in hidden:
-            self.stages.append(nn.Sequential(nn.Linear(features, width), make_activation(activation)))
+            stage = nn.Sequential(nn.Linear(features, width), make_activation(activation))
+            if dropout:
+                stage.append(nn.Dropout(dropout))
+            self.stages.append(stage)
             features = width
         self.head = nn.Linear(features, num_classes)
 
@@ -33,6 +43,13 @@ def mlp(
     image_size: int,
     hidden: Sequence[int] = (512, 256),
     activation: str = "relu",
+    dropout: float = 0.0,
 ) -> MLP:
-    """Return an MLP; `hidden` are the units of each hidden layer, `activation` is a key of layers.ACTIVATIONS."""
-    return MLP(num_classes, in_channels, image_size, hidden=hidden, activation=activation)
+    """Return an MLP.
+
+    Args:
+        hidden: The units of each hidden layer.
+        activation: A key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2.
+        dropout: The probability, from 0 to 1, that a hidden unit is left out of a training step.
+    """
+    return MLP(num_classes, in_channels, image_size, hidden=hidden, activation=activation, dropout=dropout)

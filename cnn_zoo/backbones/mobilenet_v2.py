@@ -1,14 +1,15 @@
 """The network of "MobileNetV2: Inverted Residuals and Linear Bottlenecks", https://arxiv.org/abs/1801.04381.
 
 Deviations from the paper: channels are rounded to multiples of 8 and the head has dropout, as in torchvision; up to
-64 px the stem and the second stage keep the resolution.
+64 px the stem and the second stage keep the resolution. The depth multiplier is EfficientNet's,
+https://arxiv.org/abs/1905.11946.
 """
 
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, conv_bn, linear, round_channels
+from cnn_zoo.backbones.layers import SMALL_IMAGE, InvertedResidual, conv_bn, linear, round_channels, scale_blocks
 
 
 class Stage(NamedTuple):
@@ -16,7 +17,7 @@ class Stage(NamedTuple):
 
     expansion: int  # the depthwise convolution has this many times the block's input channels
     channels: int  # that leave the stage, at width 1
-    depth: int  # blocks
+    depth: int  # blocks, at depth 1
     stride: int
 
 
@@ -34,7 +35,7 @@ STAGES = (
 class MobileNetV2(nn.Module):
     """A 3x3 stem, seven stages of inverted residuals, and a 1x1 convolution as the last stage."""
 
-    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: float) -> None:
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: float, depth: float) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE
         channels = round_channels(32 * width)
@@ -44,7 +45,7 @@ class MobileNetV2(nn.Module):
             stage = nn.Sequential()
             first_stride = 1 if small and i == 1 else row.stride
             out_channels = round_channels(row.channels * width)
-            for j in range(row.depth):
+            for j in range(scale_blocks(row.depth, depth)):
                 block = InvertedResidual(
                     channels,
                     out_channels,
@@ -64,6 +65,13 @@ class MobileNetV2(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
 
-def mobilenet_v2(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> MobileNetV2:
-    """Return MobileNet V2; `width` > 0 multiplies the channels (0.35 to 1.4 in the paper)."""
-    return MobileNetV2(num_classes, in_channels, image_size, width=width)
+def mobilenet_v2(
+    *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0
+) -> MobileNetV2:
+    """Return MobileNet V2.
+
+    Args:
+        width: The width multiplier of the channels, 0.35 to 1.4 in the paper.
+        depth: The depth multiplier of the blocks in each stage, rounded up.
+    """
+    return MobileNetV2(num_classes, in_channels, image_size, width=width, depth=depth)

@@ -3,6 +3,13 @@
 A bottleneck has its stride in the 3x3 convolution, as in torchvision. plainN is the paper's counterpart of resnetN
 without shortcuts. resnet20 to resnet110 are its CIFAR-10 networks. Above 64 px they get the ImageNet stem, which the
 paper does not try.
+
+Every function takes two multipliers that the paper does not have:
+
+- `width` multiplies all channels, as in MobileNet, https://arxiv.org/abs/1704.04861. (Wide ResNets keep those of the
+  stem, and of the 1x1 convolutions in a bottleneck.)
+- `depth` multiplies the blocks of each stage, rounded up as in EfficientNet, https://arxiv.org/abs/1905.11946. So
+  resnet20 with depth 3 is resnet56.
 """
 
 from collections.abc import Callable
@@ -10,7 +17,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, conv_bn
+from cnn_zoo.backbones.layers import SMALL_IMAGE, conv_bn, scale_blocks, scale_channels
 from cnn_zoo.errors import UserError
 
 
@@ -50,30 +57,37 @@ class Residual(nn.Module):
         return F.relu(self.branch(x) + self.shortcut(x))
 
 
-def basic(in_channels: int, width: int, stride: int, shortcut: str) -> Residual:
-    first = conv_bn(in_channels, width, 3, stride=stride, activation=nn.ReLU())
-    branch = nn.Sequential(first, conv_bn(width, width, 3))
-    return Residual(branch, make_shortcut(shortcut, in_channels, width, stride), width)
+def basic(in_channels: int, channels: int, stride: int, shortcut: str) -> Residual:
+    first = conv_bn(in_channels, channels, 3, stride=stride, activation=nn.ReLU())
+    branch = nn.Sequential(first, conv_bn(channels, channels, 3))
+    return Residual(branch, make_shortcut(shortcut, in_channels, channels, stride), channels)
 
 
-def bottleneck(in_channels: int, width: int, stride: int, shortcut: str) -> Residual:
+def bottleneck(in_channels: int, channels: int, stride: int, shortcut: str) -> Residual:
     branch = nn.Sequential(
-        conv_bn(in_channels, width, 1, activation=nn.ReLU()),
-        conv_bn(width, width, 3, stride=stride, activation=nn.ReLU()),
-        conv_bn(width, 4 * width, 1),
+        conv_bn(in_channels, channels, 1, activation=nn.ReLU()),
+        conv_bn(channels, channels, 3, stride=stride, activation=nn.ReLU()),
+        conv_bn(channels, 4 * channels, 1),
     )
-    return Residual(branch, make_shortcut(shortcut, in_channels, 4 * width, stride), 4 * width)
+    return Residual(branch, make_shortcut(shortcut, in_channels, 4 * channels, stride), 4 * channels)
 
 
-def make_stem(in_channels: int, width: int, image_size: int) -> nn.Sequential:
+def make_stem(in_channels: int, channels: int, image_size: int) -> nn.Sequential:
     if image_size <= SMALL_IMAGE:
-        return conv_bn(in_channels, width, 3, activation=nn.ReLU())  # H x W
-    conv = conv_bn(in_channels, width, 7, stride=2, activation=nn.ReLU())
+        return conv_bn(in_channels, channels, 3, activation=nn.ReLU())  # H x W
+    conv = conv_bn(in_channels, channels, 7, stride=2, activation=nn.ReLU())
     return conv.append(nn.MaxPool2d(3, stride=2, padding=1))  # H/4 x W/4
 
 
 class ResNet(nn.Module):
-    """A stem, stages and a head. Each stage after the first halves H x W and doubles the width."""
+    """A stem, stages and a head. Each stage after the first halves H x W and doubles the channels.
+
+    Args:
+        blocks: The number of blocks in each stage, at depth 1.
+        width, depth: The multipliers of channels and blocks.
+        base_channels: The channels of the stem, and of the first stage's 3x3 convolutions, at width 1.
+        shortcut: See `make_shortcut`.
+    """
 
     def __init__(
         self,
@@ -82,19 +96,22 @@ class ResNet(nn.Module):
         image_size: int,
         *,
         block: Callable[[int, int, int, str], Residual],
-        depths: tuple[int, ...],
-        width: int,
-        shortcut: str,
+        blocks: tuple[int, ...],
+        width: float,
+        depth: float,
+        base_channels: int = 64,
+        shortcut: str = "B",
     ) -> None:
         super().__init__()
-        self.stem = make_stem(in_channels, width, image_size)
+        first_channels = scale_channels(base_channels, width)
+        self.stem = make_stem(in_channels, first_channels, image_size)
         self.stages = nn.Sequential()
-        channels = width
-        for i, depth in enumerate(depths):
+        channels = first_channels
+        for i, count in enumerate(blocks):
             stage = nn.Sequential()
-            for j in range(depth):
+            for j in range(scale_blocks(count, depth)):
                 stride = 2 if i > 0 and j == 0 else 1
-                residual = block(channels, width * 2**i, stride, shortcut)
+                residual = block(channels, first_channels * 2**i, stride, shortcut)
                 stage.append(residual)
                 channels = residual.out_channels
             self.stages.append(stage)
@@ -104,76 +121,116 @@ class ResNet(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
 
-def resnet18(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-18."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(2, 2, 2, 2), width=64, shortcut="B")
+def resnet18(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-18; `width` and `depth` are multipliers."""
+    return ResNet(num_classes, in_channels, image_size, block=basic, blocks=(2, 2, 2, 2), width=width, depth=depth)
 
 
-def resnet34(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-34."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 4, 6, 3), width=64, shortcut="B")
+def resnet34(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-34; `width` and `depth` are multipliers."""
+    return ResNet(num_classes, in_channels, image_size, block=basic, blocks=(3, 4, 6, 3), width=width, depth=depth)
 
 
-def resnet50(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-50."""
-    return ResNet(num_classes, in_channels, image_size, block=bottleneck, depths=(3, 4, 6, 3), width=64, shortcut="B")
+def resnet50(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-50; `width` and `depth` are multipliers."""
+    return ResNet(num_classes, in_channels, image_size, block=bottleneck, blocks=(3, 4, 6, 3), width=width, depth=depth)
 
 
-def resnet101(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-101."""
-    return ResNet(num_classes, in_channels, image_size, block=bottleneck, depths=(3, 4, 23, 3), width=64, shortcut="B")
+def resnet101(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-101; `width` and `depth` are multipliers."""
+    return ResNet(
+        num_classes, in_channels, image_size, block=bottleneck, blocks=(3, 4, 23, 3), width=width, depth=depth
+    )
 
 
-def resnet152(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-152."""
-    return ResNet(num_classes, in_channels, image_size, block=bottleneck, depths=(3, 8, 36, 3), width=64, shortcut="B")
+def resnet152(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-152; `width` and `depth` are multipliers."""
+    return ResNet(
+        num_classes, in_channels, image_size, block=bottleneck, blocks=(3, 8, 36, 3), width=width, depth=depth
+    )
 
 
-def resnet20(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    """Return ResNet-20 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 3, 3), width=16, shortcut=shortcut)
+def plain34(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-34 without shortcuts; `width` and `depth` are multipliers."""
+    return ResNet(
+        num_classes,
+        in_channels,
+        image_size,
+        block=basic,
+        blocks=(3, 4, 6, 3),
+        width=width,
+        depth=depth,
+        shortcut="none",
+    )
 
 
-def resnet32(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    """Return ResNet-32 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(5, 5, 5), width=16, shortcut=shortcut)
+def make_cifar_resnet(
+    num_classes: int, in_channels: int, image_size: int, *, n: int, shortcut: str, width: float, depth: float
+) -> ResNet:
+    """Return the paper's network of 6n + 2 layers for CIFAR."""
+    return ResNet(
+        num_classes,
+        in_channels,
+        image_size,
+        block=basic,
+        blocks=(n, n, n),
+        width=width,
+        depth=depth,
+        base_channels=16,
+        shortcut=shortcut,
+    )
 
 
-def resnet44(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    """Return ResNet-44 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(7, 7, 7), width=16, shortcut=shortcut)
+def resnet20(
+    *, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A", width: float = 1.0, depth: float = 1.0
+) -> ResNet:
+    """Return ResNet-20 for CIFAR; `shortcut` is "A", "B" or "none", `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=3, shortcut=shortcut, width=width, depth=depth)
 
 
-def resnet56(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    """Return ResNet-56 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(9, 9, 9), width=16, shortcut=shortcut)
+def resnet32(
+    *, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A", width: float = 1.0, depth: float = 1.0
+) -> ResNet:
+    """Return ResNet-32 for CIFAR; `shortcut` is "A", "B" or "none", `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=5, shortcut=shortcut, width=width, depth=depth)
 
 
-def resnet110(*, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A") -> ResNet:
-    """Return ResNet-110 for CIFAR; `shortcut` is "A" (zeros), "B" (projection) or "none"."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(18, 18, 18), width=16, shortcut=shortcut)
+def resnet44(
+    *, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A", width: float = 1.0, depth: float = 1.0
+) -> ResNet:
+    """Return ResNet-44 for CIFAR; `shortcut` is "A", "B" or "none", `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=7, shortcut=shortcut, width=width, depth=depth)
 
 
-def plain20(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-20 for CIFAR without shortcuts."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 3, 3), width=16, shortcut="none")
+def resnet56(
+    *, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A", width: float = 1.0, depth: float = 1.0
+) -> ResNet:
+    """Return ResNet-56 for CIFAR; `shortcut` is "A", "B" or "none", `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=9, shortcut=shortcut, width=width, depth=depth)
 
 
-def plain32(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-32 for CIFAR without shortcuts."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(5, 5, 5), width=16, shortcut="none")
+def resnet110(
+    *, num_classes: int, in_channels: int, image_size: int, shortcut: str = "A", width: float = 1.0, depth: float = 1.0
+) -> ResNet:
+    """Return ResNet-110 for CIFAR; `shortcut` is "A", "B" or "none", `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=18, shortcut=shortcut, width=width, depth=depth)
 
 
-def plain44(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-44 for CIFAR without shortcuts."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(7, 7, 7), width=16, shortcut="none")
+def plain20(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-20 for CIFAR without shortcuts; `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=3, shortcut="none", width=width, depth=depth)
 
 
-def plain56(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-56 for CIFAR without shortcuts."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(9, 9, 9), width=16, shortcut="none")
+def plain32(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-32 for CIFAR without shortcuts; `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=5, shortcut="none", width=width, depth=depth)
 
 
-def plain34(*, num_classes: int, in_channels: int, image_size: int) -> ResNet:
-    """Return ResNet-34 without shortcuts."""
-    return ResNet(num_classes, in_channels, image_size, block=basic, depths=(3, 4, 6, 3), width=64, shortcut="none")
+def plain44(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-44 for CIFAR without shortcuts; `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=7, shortcut="none", width=width, depth=depth)
+
+
+def plain56(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: float = 1.0) -> ResNet:
+    """Return ResNet-56 for CIFAR without shortcuts; `width` and `depth` are multipliers."""
+    return make_cifar_resnet(num_classes, in_channels, image_size, n=9, shortcut="none", width=width, depth=depth)

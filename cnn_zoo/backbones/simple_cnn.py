@@ -29,5 +29,10 @@ class SimpleCNN(nn.Module):
 def simple_cnn(
     *, num_classes: int, in_channels: int, image_size: int, activation: str = "relu", dropout: float = 0.5
 ) -> SimpleCNN:
-    """Return the lab's CNN; `activation` is a key of layers.ACTIVATIONS, `dropout` a probability from 0 to 1."""
+    """Return the lab's CNN.
+
+    Args:
+        activation: A key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2.
+        dropout: The probability, from 0 to 1, that an input of the head is left out of a training step.
+    """
     return SimpleCNN(num_classes, in_channels, image_size, activation=activation, dropout=dropout)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.imports import accepted_by
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.")  # of DDP, torch.compile, other trainers and our task
 
@@ -112,8 +113,9 @@ def imagenet_sized(build: Callable[..., nn.Module], **arguments: Any) -> nn.Modu
 
     Its state dict has the shapes and the order of torchvision's.
     """
+    sizes = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
     with torch.device("meta"):
-        return build(num_classes=1000, in_channels=3, image_size=224, **arguments)
+        return build(**accepted_by(build, sizes), **arguments)
 
 
 def read_safetensors(path: str) -> dict[str, Tensor]:

@@ -35,10 +35,9 @@ CONTENDERS = (EAGER, CHANNELS_LAST, COMPILED, ONNX, INT8)
 CALIBRATION_IMAGES = 64
 EPILOG = """\
 examples:
-  python -m cnn_zoo.benchmark resnet18 mobilenet_v2 --batch_size 1,32       latency of networks of the zoo
-  python -m cnn_zoo.benchmark RUN/backbone.safetensors RUN/model.onnx       latency of files
-  python -m cnn_zoo.benchmark --config experiments/quickstart.yaml          training throughput of an experiment,
-                                                                            beside other loops; --rounds, --steps
+  python -m cnn_zoo.benchmark resnet18 mobilenet_v2                  latency of networks
+  python -m cnn_zoo.benchmark RUN/model.onnx --batch_size 1          latency of a file
+  python -m cnn_zoo.benchmark --config experiments/quickstart.yaml   images/s of a training
 """
 Calls = dict[str, Callable[[], object]]  # contender: one forward pass
 Row = dict[str, Any]
@@ -48,12 +47,18 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser("benchmark", __doc__ or "", epilog=EPILOG)
     names = "network of the zoo (random weights), or a .safetensors, .ckpt or .onnx file"
     parser.add_argument("names", nargs="*", metavar="NAME_OR_FILE", help=names)
-    parser.add_argument("--batch_size", type=parse_batch_sizes, default=[1, 32], metavar="1,32", help="default: 1,32")
-    parser.add_argument("--num_classes", type=positive_int, default=10, help="for a network given by name")
-    parser.add_argument("--in_channels", type=positive_int, default=3, help="for a network given by name")
-    parser.add_argument("--image_size", type=positive_int, default=32, help="px, for a network given by name")
-    parser.add_argument("--threads", type=positive_int, help="default: as many as torch takes")
-    parser.add_argument("--rounds", type=positive_int, default=10, help="default: %(default)s")
+    parser.add_argument(
+        "--batch_size",
+        type=parse_batch_sizes,
+        default=[1, 32],
+        metavar="1,32",
+        help="images in a batch (default: 1,32)",
+    )
+    parser.add_argument("--num_classes", type=positive_int, default=10, help="of a network of the zoo (default: 10)")
+    parser.add_argument("--in_channels", type=positive_int, default=3, help="of a network of the zoo (default: 3)")
+    parser.add_argument("--image_size", type=positive_int, default=32, help="of a network of the zoo (default: 32)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: as many as torch takes)")
+    parser.add_argument("--rounds", type=positive_int, default=10, help="turns of each contender (default: 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole table to this file")
     parser.add_argument("--overwrite", action="store_true", help="replace the JSON file")
     return parser
@@ -149,6 +154,8 @@ def torch_contenders(
     """
     import torch
 
+    from cnn_zoo.backbones.create import memory_format
+
     model, shape = build_network(name, options)
     sessions = onnx_sessions(model, torch.randn(CALIBRATION_IMAGES, *shape), folder)
     notes.append(f"{name}: int8 is calibrated on random images, which is good enough to measure its speed.")
@@ -161,6 +168,9 @@ def torch_contenders(
             CHANNELS_LAST: partial(channels_last, images.to(memory_format=torch.channels_last)),
             COMPILED: partial(compiled, images),
         }
+        if memory_format(model) is not torch.channels_last:
+            del calls[CHANNELS_LAST]
+            notes.append(f"{name}: its forward does not run channels_last; flatten and reshape do, view does not.")
         for contender, session in sessions.items():
             calls[contender] = partial(session.run, None, {"images": images.numpy()})
         try:
@@ -174,9 +184,9 @@ def torch_contenders(
 def build_network(name: str, options: argparse.Namespace) -> tuple["nn.Module", tuple[int, int, int]]:
     """Return a network by name or from a file with its weights, in eval mode, and the shape (C, H, W) of its images."""
     from cnn_zoo import create_model
-    from cnn_zoo.formats.backbone_file import load_network
+    from cnn_zoo.formats.backbone_file import SUFFIXES, load_network
 
-    if Path(name).suffix in (".safetensors", ".ckpt"):
+    if Path(name).suffix in SUFFIXES:
         model, description = load_network(name)
         return model, description.image_shape
     model = create_model(

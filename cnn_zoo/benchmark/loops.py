@@ -57,16 +57,19 @@ def torchvision_loop(task: Classification, data: ImageData, step_done: StepDone)
 
 
 def torchvision_transforms(data: ImageData) -> v2.Compose:
-    """Return the data's crop, flip, rotation and shift as transforms of PIL images, with normalisation."""
+    """Return the data's crop, flip, rotation, shift and size as transforms of PIL images, with normalisation."""
     strengths = data.augment or Augment()
+    stored_side = data.sets["train"][0].shape[1]
     transforms: list[nn.Module] = []
     if strengths.crop:
         mode = {"zero": "constant", "reflect": "reflect"}[strengths.padding]
-        transforms.append(v2.RandomCrop(data.image_size, padding=strengths.crop, padding_mode=mode))
+        transforms.append(v2.RandomCrop(stored_side, padding=strengths.crop, padding_mode=mode))
     if strengths.flip:
         transforms.append(v2.RandomHorizontalFlip(0.5 if strengths.flip == "alternate" else strengths.flip))
     if strengths.rotate or strengths.translate:
         transforms.append(v2.RandomAffine(strengths.rotate, (strengths.translate, strengths.translate)))
+    if data.image_size != stored_side:
+        transforms.append(v2.Resize(data.image_size))
     transforms += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(data.mean, data.std)]
     return v2.Compose(transforms)
 

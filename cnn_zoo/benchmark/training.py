@@ -140,9 +140,9 @@ def flops_per_image(arguments: list[str]) -> int:
 
 
 def make_parser() -> ArgumentParser:
-    usage = "python -m cnn_zoo.benchmark --config FILE [--dotted.key VALUE …] [--rounds 6] [--steps 20]"
+    usage = "python -m cnn_zoo.benchmark --config FILE [--KEY VALUE …] [--rounds 6] [--steps 20]"
     parser = ArgumentParser("benchmark", __doc__ or "", usage=usage)
-    parser.add_argument("--rounds", type=positive_int, default=6, help="default: %(default)s")
+    parser.add_argument("--rounds", type=positive_int, default=6, help="turns of each contender (default: %(default)s)")
     parser.add_argument("--steps", type=positive_int, default=20, help="steps in a round (default: %(default)s)")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     return parser

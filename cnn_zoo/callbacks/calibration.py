@@ -7,14 +7,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cnn_zoo.analysis import plots
-from cnn_zoo.callbacks.shared import tensorboard
+from cnn_zoo.callbacks.tensorboard import tensorboard
 
 
 class Calibration(Callback):
-    """A callback that computes precision, recall and the expected calibration error (ECE) of the test.
+    """A callback that computes precision, recall and calibration error.
 
-    ECE: https://arxiv.org/abs/1706.04599. The sums by bin are kept instead of torchmetrics' ECE, because the
-    reliability diagram needs them.
+    They are those of the test. The calibration error is the expected calibration error (ECE),
+    https://arxiv.org/abs/1706.04599. The sums by bin are kept instead of torchmetrics' ECE, because the reliability
+    diagram needs them.
 
     Args:
         bins: The number of bins of confidence, equally wide from 0 to 1; the paper has 15.
@@ -46,12 +47,12 @@ class Calibration(Callback):
         values = {name: round(float(value), 6) for name, value in means.items()}
         by_class = {name: round(float(p), 4) for name, p in zip(classes, precision, strict=True)}
         self.result = values | {"class_precision": by_class}  # recall by class is the card's class_accuracy
-        if trainer.logger:
-            trainer.logger.log_metrics({f"test/{name}": value for name, value in values.items()}, step=epoch)
         writer = tensorboard(trainer)
         if writer is not None:
-            writer.add_figure("test/calibration", plots.reliability_diagram(self._sums, float(ece)), epoch)
-            writer.add_figure("test/classes", plots.precision_and_recall(precision, recall, classes), epoch)
+            writer.add_figure("pictures/calibration", plots.reliability_diagram(self._sums, float(ece)), epoch)
+            writer.add_figure(
+                "pictures/precision_and_recall", plots.precision_and_recall(precision, recall, classes), epoch
+            )
 
 
 def calibration_sums(logits: Tensor, labels: Tensor, bins: int) -> Tensor:

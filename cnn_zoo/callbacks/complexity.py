@@ -7,7 +7,7 @@ from cnn_zoo.analysis.complexity import count_params, count_trainable_params, fv
 
 
 class Complexity(Callback):
-    """A callback that counts parameters and MACs with fvcore, prints and logs them.
+    """A callback that counts parameters and MACs with fvcore, and prints them.
 
     `result` goes into the result card.
     """
@@ -25,8 +25,3 @@ class Complexity(Callback):
             f"{sizes.backbone}: {self.result['params']:,} parameters, {macs:,} MACs of convolution and linear layers "
             f"for one image (fvcore's own total, with batch norm and pooling: {total:,})"
         )
-
-    @rank_zero_only
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.logger and trainer.current_epoch == 0:
-            trainer.logger.log_metrics({f"complexity/{key}": value for key, value in self.result.items()}, step=0)

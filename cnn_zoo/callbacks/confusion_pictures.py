@@ -7,11 +7,12 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from cnn_zoo.analysis import plots
-from cnn_zoo.callbacks.shared import RunFolderCallback, tensorboard
+from cnn_zoo.callbacks.shared import RunFolderCallback
+from cnn_zoo.callbacks.tensorboard import tensorboard
 
 
 class ConfusionPictures(RunFolderCallback):
-    """A callback that draws the confusion matrix and misclassified images at the end of the test.
+    """A callback that draws confusion_matrix.png and misclassified.png after the test.
 
     Args:
         misclassified: The largest number of images to show.
@@ -45,10 +46,8 @@ class ConfusionPictures(RunFolderCallback):
         for name, figure in figures.items():
             plots.save_figure(figure, self.folder.path / f"{name}.png", dpi=100)
             if writer is not None:
-                writer.add_figure(f"test/{name}", figure, trainer.current_epoch)
+                writer.add_figure(f"pictures/{name}", figure, trainer.current_epoch)
         if writer is not None:
-            stages = {metric: ["Multiline", [f"train/{metric}", f"val/{metric}"]] for metric in ("loss", "accuracy")}
-            writer.add_custom_scalars({"train and validation": stages})
             writer.flush()
         self.result = {"pictures": [f"{name}.png" for name in figures]}
 

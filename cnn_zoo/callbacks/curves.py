@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from cnn_zoo.analysis import plots
+from cnn_zoo.callbacks.lightning_private import gradients_are_incomplete
 from cnn_zoo.callbacks.shared import RunFolderCallback, learning_rate
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import write_csv
@@ -16,7 +17,9 @@ Row = dict[str, float]  # epoch, lr, and each metric of the epoch
 
 
 class Curves(RunFolderCallback):
-    """A callback that writes a row of metrics after each epoch and draws all rows at the end.
+    """A callback that writes metrics.csv after each epoch, and curves.png at the end.
+
+    It also logs the loss of every `trainer.log_every_n_steps`-th step as `train/loss_step`.
 
     The rows are part of the checkpoint, so a training that continues keeps them.
     """
@@ -24,6 +27,7 @@ class Curves(RunFolderCallback):
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self._rate = 0.0
+        self._new_rows = False  # whether this process has added one
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "rate": self._rate}
@@ -34,8 +38,17 @@ class Curves(RunFolderCallback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._rate = learning_rate(trainer)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, interval = trainer.global_step, trainer.log_every_n_steps
+        if interval and step % interval == 0 and not gradients_are_incomplete(trainer):
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/loss_step": float(outputs["loss"])}, step)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
+        self._new_rows = True
         self.rows.append({"epoch": trainer.current_epoch + 1, "lr": self._rate, **metrics})
         if trainer.is_global_zero:
             write_csv(self.folder.metrics, self.rows)
@@ -48,8 +61,9 @@ class Curves(RunFolderCallback):
             plots.save_figure(figure, self.folder.curves, dpi=120)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        with suppress(UserError):  # the disk is full, which the exception already tells
-            self.on_fit_end(trainer, pl_module)
+        if self._new_rows:
+            with suppress(UserError):  # the disk is full, which the exception already tells
+                self.on_fit_end(trainer, pl_module)
 
     @property
     def result(self) -> dict[str, Any]:

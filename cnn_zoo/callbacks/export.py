@@ -62,8 +62,6 @@ class Export(RunFolderCallback):
             )
             return
         self.result = {"onnx": str(folder.onnx), "onnx_max_abs_diff": difference}
-        if trainer.logger:
-            trainer.logger.log_metrics({"onnx/max_abs_diff": difference}, step=trainer.current_epoch)
 
     @torch.no_grad()
     def allowed_difference(self, model: nn.Module, images: Tensor, difference: float) -> float:

@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from cnn_zoo.analysis.layers import layer_table
 from cnn_zoo.callbacks.confusion_pictures import denormalize
-from cnn_zoo.callbacks.shared import tensorboard
+from cnn_zoo.callbacks.tensorboard import tensorboard
 
 SHOWN = 64  # the largest number of images or filters in a picture
 TILE = 64  # px; smaller images are enlarged to about this side
 
 
 class NetworkPictures(Callback):
-    """A callback that draws before and after training and after the first epoch.
+    """A callback that draws graph, layers, filters and the first batch in TensorBoard.
 
-    It adds nothing to a training step. The first batch of a compiled network is not shown.
+    It draws before and after training and after the first epoch. It adds nothing to a training step. The first batch of
+    a compiled network is not shown.
 
     Args:
         histograms: After each epoch also draw histograms of the weights, and of the norms that their gradients had in
@@ -44,7 +45,7 @@ class NetworkPictures(Callback):
             shape = (sizes.in_channels, sizes.image_size, sizes.image_size)
             add_graph(writer, model, shape)
             writer.add_text("layers", layers_as_markdown(model, shape))
-            writer.add_image("filters", filters(model, sizes.in_channels), 0)
+            writer.add_image("pictures/filters", filters(model, sizes.in_channels), 0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         compiled = pl_module.hparams.compile  # removing the hook would compile the network again
@@ -69,7 +70,7 @@ class NetworkPictures(Callback):
         writer, data, epoch = tensorboard(trainer), trainer.datamodule, trainer.current_epoch
         if writer and self._first_batch is not None:
             images = [denormalize(image, data.mean, data.std) for image in self._first_batch.cpu()]
-            writer.add_image("train/first_batch", tiles(torch.stack(images).permute(0, 3, 1, 2)), epoch)
+            writer.add_image("pictures/first_batch", tiles(torch.stack(images).permute(0, 3, 1, 2)), epoch)
             self._first_batch = None
         if writer and self._norms:
             norms = torch.stack(self._norms, 1).float().cpu()
@@ -82,7 +83,7 @@ class NetworkPictures(Callback):
         writer = tensorboard(trainer)
         if writer:
             picture = filters(pl_module.backbone, pl_module.hparams.in_channels)
-            writer.add_image("filters", picture, trainer.current_epoch)
+            writer.add_image("pictures/filters", picture, trainer.current_epoch)
 
 
 def add_graph(writer: Any, model: nn.Module, shape: tuple[int, ...]) -> None:

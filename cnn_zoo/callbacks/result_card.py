@@ -10,16 +10,19 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from cnn_zoo.callbacks.calibration import precision_recall
-from cnn_zoo.callbacks.shared import RunFolderCallback, best_checkpoint, tensorboard
+from cnn_zoo.callbacks.shared import RunFolderCallback, best_checkpoint
+from cnn_zoo.callbacks.tensorboard import TensorBoard, tensorboard
 from cnn_zoo.files import whole_file
 from cnn_zoo.formats.run_folder import RunFolder
 
 LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxruntime", "cnn_zoo")
-HPARAMS_METRICS = ("test_accuracy", "test_loss", "val_accuracy", "params", "macs", "train_seconds")
+TOP5 = "test/accuracy_top5"  # a metric of tasks with more than ten classes
+MOST_CLASSES_SHOWN, LOWEST_CLASSES_SHOWN = 20, 8  # on the screen; result.json has all classes
+METRICS = {"test accuracy": "test/accuracy", "test loss": "test/loss", "last val accuracy": "val/accuracy"}
 
 
 class ResultCard(RunFolderCallback):
-    """A callback that writes the run's result when the test is done.
+    """A callback that writes result.json and prints the result card.
 
     It adds the `result` of every callback that has one: parameters and MACs (Complexity), the best epoch (Curves),
     precision, recall and calibration error (Calibration), and the ONNX file (Export).
@@ -74,10 +77,10 @@ class ResultCard(RunFolderCallback):
         card = self.card(trainer, pl_module)
         with whole_file(self.folder.card) as part:
             part.write_text(json.dumps(card, indent=2) + "\n")
-        if trainer.logger:
-            metrics = {f"hp/{key}": card[key] for key in HPARAMS_METRICS if card.get(key) is not None}
-            trainer.logger.log_hyperparams({**pl_module.hparams, "seed": card["seed"]}, metrics)
-            trainer.logger.save()
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoard):
+                logger.add_run(hyperparameters(trainer, pl_module, card), METRICS)
+            logger.save()
         lines = card_lines(card, self.folder)
         writer = tensorboard(trainer)
         if writer is not None:
@@ -93,6 +96,7 @@ class ResultCard(RunFolderCallback):
         results: dict[str, Any] = {}
         for callback in trainer.callbacks:
             results |= getattr(callback, "result", {})
+        top5 = {"test_accuracy_top5": round(float(metrics[TOP5]), 6)} if TOP5 in metrics else {}
         return {
             "experiment": self.experiment,
             "backbone": network.backbone,
@@ -100,6 +104,7 @@ class ResultCard(RunFolderCallback):
             "dataset": data.title,
             "seed": torch.initial_seed(),
             "test_accuracy": round(float(metrics["test/accuracy"]), 6),
+            **top5,
             "test_loss": round(float(metrics["test/loss"]), 6),
             "test_accuracy_flip": round(float(metrics["test/accuracy_flip"]), 6) if network.test_flip else None,
             "test_images": int(confusion.sum()),
@@ -114,6 +119,22 @@ class ResultCard(RunFolderCallback):
         }
 
 
+def hyperparameters(trainer: Trainer, task: LightningModule, card: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe and its costs, for a table of runs. Arguments become columns of their own."""
+    network, data = dict(task.hparams), trainer.datamodule
+    values = {"backbone": network.pop("backbone"), "dataset": card["dataset"], "batch_size": data.batch_size}
+    values |= {"epochs": card.get("epochs"), "seed": card["seed"], "precision": trainer.precision}
+    values |= {key: card[key] for key in ("params", "macs", "train_seconds") if key in card}
+    for name in ("backbone_args", "optimizer_args", "scheduler_args"):
+        prefix = name.removesuffix("_args")
+        values |= {f"{prefix}.{key}": value for key, value in (network.pop(name) or {}).items()}
+    if data.augment:
+        defaults = vars(type(data.augment)())
+        values |= {f"augment.{k}": value for k, value in vars(data.augment).items() if value != defaults[k]}
+    values |= {key: value for key, value in network.items() if key not in ("num_classes", "in_channels") and value}
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def card_title(card: dict[str, Any]) -> str:
     """Return the heading of a card."""
     return f"{card['experiment']}: {card['backbone']} on {card['dataset']}"
@@ -124,8 +145,10 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
     images = f"{card['test_images']:,} images"
     lines = {
         "test accuracy": f"{card['test_accuracy']:.2%} of {images} (loss {card['test_loss']:.4f})",
-        "by class": ", ".join(f"{name} {value:.0%}" for name, value in card["class_accuracy"].items()),
+        "by class": accuracies_by_class(card["class_accuracy"]),
     }
+    if "test_accuracy_top5" in card:
+        lines["test accuracy"] += f"; {card['test_accuracy_top5']:.2%} top-5"
     if card["test_accuracy_flip"] is not None:
         lines["test accuracy"] += f"; {card['test_accuracy_flip']:.2%} with test-time flips"
     if "ece" in card:
@@ -145,6 +168,15 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         lines["pictures"] = ", ".join(card["pictures"])
     lines["run folder"] = str(folder.path)
     return lines
+
+
+def accuracies_by_class(accuracies: dict[str, float]) -> str:
+    """Return the accuracy of each class; of many classes only those of the lowest accuracy."""
+    shown = list(accuracies.items())
+    if len(shown) > MOST_CLASSES_SHOWN:
+        shown = sorted(shown, key=lambda item: item[1])[:LOWEST_CLASSES_SHOWN]
+    text = ", ".join(f"{name} {value:.0%}" for name, value in shown)
+    return text if len(shown) == len(accuracies) else f"the lowest of {len(accuracies)}: {text}"
 
 
 def print_card(title: str, lines: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from cnn_zoo.callbacks.lightning_private import (
     move_best_checkpoint,
     restore_early_stop,
 )
-from cnn_zoo.callbacks.shared import RunFolderCallback, tensorboard
+from cnn_zoo.callbacks.shared import RunFolderCallback
+from cnn_zoo.callbacks.tensorboard import cut_event_files, event_file_sizes
+from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
-
-EVENT_FILES = "events.out.tfevents.*"
+from cnn_zoo.imports import same_object
+from cnn_zoo.tasks.classification import OPTIMIZERS
+from cnn_zoo.tasks.schedules import SCHEDULES
 
 
 class Resume(RunFolderCallback):
@@ -41,6 +45,8 @@ class Resume(RunFolderCallback):
     def __init__(self, stop: GracefulStop) -> None:
         self.stop = stop
         self._restored: dict[str, Any] | None = None  # the key `resume` of the checkpoint to continue from
+        self._same_folder = False  # whether the training continues in the run folder of that checkpoint
+        self._schedule_length: int | None = None  # that of the training which that checkpoint belongs to
         self._saved_step: int | None = None  # of the checkpoint that this process wrote
         self._saving = False
 
@@ -87,6 +93,7 @@ class Resume(RunFolderCallback):
     # What it contains
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["schedule_length"] = pl_module.schedule_length
         if not self._saving:  # best.ckpt is written before the metrics of its epoch are logged
             return
         gradients = {}
@@ -103,20 +110,34 @@ class Resume(RunFolderCallback):
     # How a training continues
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        refuse_other_recipe(checkpoint.get("hyper_parameters", {}), pl_module.hparams)
+        self._schedule_length = checkpoint.get("schedule_length", old_schedule_length(checkpoint))
         self._restored = checkpoint.get("resume")
         if self._restored is None:
             return
         for callback in trainer.early_stopping_callbacks:
             restore_early_stop(trainer, callback, checkpoint)
-        if Path(trainer.ckpt_path).resolve().parent == self.folder.checkpoints.resolve():
+        self._same_folder = Path(trainer.ckpt_path).resolve().parent == self.folder.checkpoints.resolve()
+        if self._same_folder:
             move_best_checkpoint(trainer.checkpoint_callback, checkpoint)
-            if trainer.is_global_zero:
-                cut_event_files(self.folder.path, self._restored["events"])
-                remove_unfinished_files(self.folder.path)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a training that is longer than its schedule. Nothing was written into the run folder until here."""
+        saved, wanted = self._schedule_length, pl_module.schedule_length
+        if saved is not None and wanted is not None and saved < wanted:
+            unit = f"{pl_module.hparams.scheduler_interval}s"
+            raise UserError(
+                f"The schedule {pl_module.hparams.scheduler} has the shape of a training of {saved:,} {unit}, but the "
+                f"training would now have {wanted:,}, so it cannot be continued; start a new run of that length, or "
+                "start one from these weights with --model.backbone_args.weights RUN/backbone.safetensors."
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._restored is None:
             return
+        if self._same_folder and trainer.is_global_zero:
+            cut_event_files(self.folder.path, self._restored["events"])
+            remove_unfinished_files(self.folder.path)
         restore_random_state(self._restored)
         trainer.callback_metrics.update(self._restored["metrics"])
         for name, parameter in pl_module.named_parameters():
@@ -124,6 +145,41 @@ class Resume(RunFolderCallback):
                 parameter.grad = self._restored["gradients"][name].to(parameter.device)
         continue_epoch(trainer)
         self._restored = None
+
+
+def refuse_other_recipe(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise UserError if the optimizer or the schedule is another than the checkpoint's.
+
+    Their state has their settings, so other ones would have no effect or none that makes sense. A schedule can be
+    switched off, which keeps the last learning rate.
+
+    Args:
+        saved: The hyper-parameters in the checkpoint.
+        ours: Those of the configuration.
+    """
+    keys = ["optimizer", "optimizer_args"]
+    if ours["scheduler"]:
+        keys += ["scheduler", "scheduler_args", "scheduler_interval"]
+    for key in keys:
+        if key in saved and not same_setting(saved[key], ours[key]):
+            raise UserError(
+                f"model.{key} is {ours[key]}, but that of the checkpoint is {saved[key]}; a training that continues "
+                "keeps its optimizer and its schedule, so leave the key as it was, or start a new run."
+            )
+
+
+def same_setting(old: Any, new: Any) -> bool:
+    """Return whether two names or values mean the same."""
+    if isinstance(old, str) and isinstance(new, str):
+        return same_object(old, new, [*OPTIMIZERS, *SCHEDULES])
+    return (old or None) == (new or None)  # {} is the same as None
+
+
+def old_schedule_length(checkpoint: Mapping[str, Any]) -> int | None:
+    """Return the length of the schedule in a checkpoint that does not name it, if the schedule's state does."""
+    states: list[dict[str, Any]] = checkpoint.get("lr_schedulers") or [{}]
+    state = states[0]
+    return state.get("total_steps", state.get("T_max"))
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
@@ -142,27 +198,6 @@ def link_or_copy(path: Path, other: Path) -> None:
         os.link(path, other)
         return
     shutil.copyfile(path, other)
-
-
-def event_file_sizes(trainer: Trainer, folder: Path) -> dict[str, int]:
-    """Return the bytes of each of TensorBoard's files, after everything logged so far was written."""
-    writer = tensorboard(trainer)
-    if writer is None:
-        return {}
-    writer.flush()
-    return {path.name: path.stat().st_size for path in folder.glob(EVENT_FILES)}
-
-
-def cut_event_files(folder: Path, sizes: dict[str, int]) -> None:
-    """Cut TensorBoard's files to the saved sizes and delete the files that are younger than the checkpoint."""
-    files = sorted(folder.glob(EVENT_FILES))
-    if sizes:
-        files = files[:-1]  # the last one belongs to this process
-    for path in files:
-        if path.name in sizes:
-            os.truncate(path, min(path.stat().st_size, sizes[path.name]))
-        else:
-            path.unlink()
 
 
 def remove_unfinished_files(folder: Path) -> None:

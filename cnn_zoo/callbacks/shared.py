@@ -1,24 +1,36 @@
-"""Functions and a base class that several callbacks share."""
+"""What several callbacks need of the trainer."""
 
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from cnn_zoo.formats.run_folder import RunFolder
+
+
+class RunTrainer(Trainer):
+    """A trainer whose files lie in one run folder, whatever its loggers are.
+
+    lightning's own trainer asks its first logger for the folder, which has a file metrics.csv of its own, or none.
+
+    Args:
+        run: The run folder.
+        options: Those of lightning's trainer.
+    """
+
+    def __init__(self, run: RunFolder, **options: Any) -> None:
+        self.run = run
+        super().__init__(**options)
+
+    @property
+    def log_dir(self) -> str:
+        """The path of the run folder of rank 0. All ranks must ask together."""
+        return self.strategy.broadcast(str(self.run.path))
 
 
 def run_folder(trainer: Trainer) -> RunFolder:
     """Return the run folder. All ranks must call this together, because rank 0 tells the others."""
     return RunFolder(Path(trainer.log_dir or trainer.default_root_dir))
-
-
-def tensorboard(trainer: Trainer) -> Any:
-    """Return TensorBoard's SummaryWriter, or None on another rank or with another logger."""
-    if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-        return trainer.logger.experiment
-    return None
 
 
 def learning_rate(trainer: Trainer) -> float:

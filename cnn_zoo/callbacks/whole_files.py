@@ -5,38 +5,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
 
-from cnn_zoo.callbacks.lightning_private import update_old_checkpoint, write_hyperparameters
-from cnn_zoo.callbacks.shared import run_folder
+from cnn_zoo.callbacks.lightning_private import update_old_checkpoint
+from cnn_zoo.callbacks.shared import RunFolderCallback
+from cnn_zoo.callbacks.tensorboard import TensorBoard
 from cnn_zoo.files import whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
 
 
-class SaveConfig(SaveConfigCallback):
-    """A callback that writes config.yaml. It leaves out the checkpoint to continue from: the file starts a new run."""
+class SaveConfig(RunFolderCallback):
+    """A callback that writes config.yaml when a training begins, after everything was checked. Then loggers begin, too.
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.folder = run_folder(trainer)
-        super().setup(trainer, pl_module, stage)
+    It leaves out the checkpoint to continue from: the file starts a new run.
+    """
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        config = self.config.clone()
-        config.ckpt_path = None
-        with whole_file(self.folder.config) as part:
-            part.write_text(self.parser.dump(config, skip_unset=False))
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        self.parser, self.config = parser, config.clone()
+        self.config.ckpt_path = None
 
-
-class WholeFileTensorBoard(TensorBoardLogger):
-    """A logger that writes TensorBoard's event files and hparams.yaml."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        write_hyperparameters(self)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            with whole_file(self.folder.config) as part:
+                part.write_text(self.parser.dump(self.config, skip_unset=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoard):
+                logger.begin()
 
 
 class WholeFileCheckpoints(TorchCheckpointIO):

@@ -1,31 +1,51 @@
 """The command line that fit and test share: from YAML files and dotted keys to a trainer, a task and a data module."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnn_zoo.callbacks import GracefulStop, LossGuard, Progress, Resume
-from cnn_zoo.callbacks.best_epoch import METRICS
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
-from cnn_zoo.callbacks.whole_files import SaveConfig, WholeFileCheckpoints, WholeFileTensorBoard
+from cnn_zoo.callbacks.shared import RunTrainer
+from cnn_zoo.callbacks.tensorboard import TensorBoard
+from cnn_zoo.callbacks.whole_files import SaveConfig, WholeFileCheckpoints
+from cnn_zoo.command_line.compose import compose, name_without_yaml
+from cnn_zoo.command_line.help import RUN_KEYS, requested_help
 from cnn_zoo.command_line.messages import Parser, one_sentence
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
+from cnn_zoo.command_line.refusals import (
+    check_progressive_sizes,
+    refuse_callbacks,
+    refuse_impossible_values,
+    refuse_name,
+)
 from cnn_zoo.command_line.run import user_error_behind
-from cnn_zoo.data.augmentation import Augment, progressive_side
+from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
-from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, newest_run
+from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, make_run, newest_run, removed_if_empty
 from cnn_zoo.tasks import Classification
+
+# The callbacks that come before those of the user: the files of the run are right before another one writes, and the
+# checkpoint that is tested is the best one of ours
+FIRST = ("resume", "save_config", "graceful_stop", "loss_guard", "checkpoint")
+
+# lightning gives its Timer a default of this type, which YAML does not know
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 class CLI(LightningCLI):
@@ -59,10 +79,8 @@ class CLI(LightningCLI):
     # The configuration
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--experiment", type=str | None, help="name of the run (default: the path of the YAML)")
-        parser.add_argument(
-            "--ckpt_path", type=str | None, help="checkpoint to test or to continue from; `last`: of the newest run"
-        )
+        for name in ("experiment", "ckpt_path"):
+            parser.add_argument(f"--{name}", type=str | None, help=RUN_KEYS[name])
         old_keys = {new: old for old, new in CALLBACK_KEYS.items()}
         for key, default in DEFAULT_CALLBACKS.items():
             names = [f"--{name}" for name in (key, old_keys.get(key)) if name]
@@ -75,8 +93,16 @@ class CLI(LightningCLI):
             parser.add_argument(f"--{old}", type=float, default=0.0, help=f"old name of {new}")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the list. lightning's own method warns that sys.argv has words, too, as it always has for a command."""
-        self.config = parser.parse_args(args)
+        """Parse the list, or print the help that it asks for.
+
+        lightning's own method warns that sys.argv has words, too, as it always has for a command.
+        """
+        words = compose(args)
+        text = requested_help(parser, words, self.training)
+        if text is not None:
+            print(text, flush=True)
+            sys.exit()
+        self.config = parser.parse_args(words)
 
     def before_instantiate_classes(self) -> None:
         config = self.config
@@ -85,24 +111,27 @@ class CLI(LightningCLI):
         move_mixing_to_data(config)
         refuse_impossible_values(config)
         if config.experiment is None:
-            config.experiment = experiment_name(config.get("config"))
+            config.experiment = name_without_yaml(config)
+        refuse_name(config.experiment)
         if self.training and config.ckpt_path == "last":
             config.ckpt_path = self.newest_checkpoint()
         self.continued_run = self.run_to_continue(config.ckpt_path)
         if config.result_card:
             config.result_card.init_args.experiment = config.experiment
 
+    @property
+    def experiment_folder(self) -> Path:
+        """The folder of all runs of this experiment."""
+        return Path(self.config.trainer.default_root_dir) / self.config.experiment
+
     def newest_checkpoint(self) -> str | None:
         """Return the last checkpoint of this experiment's newest run.
 
         None if there is no run yet: so a job that a cluster starts again can always say `last`.
         """
-        if self.config.trainer.logger not in (None, True):
-            raise UserError("--ckpt_path last looks in the default logger's folders; give the path of the checkpoint.")
-        experiment = Path(self.config.trainer.default_root_dir) / self.config.experiment
-        newest = newest_run(experiment)
+        newest = newest_run(self.experiment_folder)
         if newest is None:
-            rank_zero_only(print)(f"There is no run in {experiment} to continue; this is a new one.")
+            rank_zero_only(print)(f"There is no run in {self.experiment_folder} to continue; this is a new one.")
             return None
         rank_zero_only(print)(f"Continuing from {newest.last}")
         return str(newest.last)
@@ -127,23 +156,40 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the trainer with the default logger and callbacks, or with neither of them for a test."""
         config = {**self.config_init.trainer, **kwargs}
-        own_callbacks = list(config["callbacks"] or [])
+        own_callbacks = config["callbacks"] or []
+        if isinstance(own_callbacks, Callback):
+            own_callbacks = [own_callbacks]
         if not self.training:
             return Trainer(**config | {"callbacks": own_callbacks, "logger": False, "enable_checkpointing": False})
-        chosen = self.chosen_callbacks()
+        refuse_callbacks(own_callbacks, self.model.hparams)
+        self.run = self.make_run_folder()
         if config["logger"] in (None, True):
-            config["logger"] = self.default_logger(config["default_root_dir"])
+            config["logger"] = default_logger(self.run)
+        chosen = self.chosen_callbacks()
         if not config["logger"]:
             chosen.pop("learning_rate_monitor", None)
-        if config["enable_progress_bar"] is not False:
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own_callbacks):
             chosen["progress"] = Progress()
-        config["enable_checkpointing"] = "checkpoint" in chosen
-        config["plugins"] = [*(config["plugins"] or []), WholeFileCheckpoints()]
-        first = [chosen.pop(key) for key in ("resume", "graceful_stop", "loss_guard") if key in chosen]
+        first = [chosen.pop(key) for key in FIRST if key in chosen]
         config["callbacks"] = [*first, *own_callbacks, *chosen.values()]  # the result card sees the results of all
-        if not config["fast_dev_run"]:
-            config["callbacks"].append(SaveConfig(self.parser, self.config, save_to_log_dir=False))
-        return Trainer(**config)
+        checkpoints = [callback for callback in config["callbacks"] if isinstance(callback, ModelCheckpoint)]
+        for checkpoint in checkpoints:
+            checkpoint.dirpath = checkpoint.dirpath or str(self.run.checkpoints)
+        config["enable_checkpointing"] = bool(checkpoints)
+        config["plugins"] = [*(config["plugins"] or []), WholeFileCheckpoints()]
+        with removed_if_empty(self.run):
+            return RunTrainer(self.run, **config)
+
+    def make_run_folder(self) -> RunFolder:
+        """Return the folder of the run that is continued or of a new one; a temporary one for fast_dev_run."""
+        if self.config.trainer.fast_dev_run:
+            self.temporary = TemporaryDirectory()  # it is deleted together with this object
+            return RunFolder(Path(self.temporary.name))
+        if self.continued_run:
+            return self.continued_run
+        if rank_zero_only.rank > 0:  # rank 0 makes the folder and tells the others
+            return RunFolder(self.experiment_folder)
+        return make_run(self.experiment_folder)
 
     def chosen_callbacks(self) -> dict[str, Callback]:
         """Return the default callbacks that are on, and those that every training needs, in their order."""
@@ -152,33 +198,30 @@ class CLI(LightningCLI):
             chosen.pop("early_stopping", None)
             if "checkpoint" in chosen:
                 chosen["checkpoint"].monitor = None
-        chosen = {"loss_guard": LossGuard()} | chosen
+        chosen |= {"loss_guard": LossGuard(), "save_config": SaveConfig(self.parser, self.config)}
         if "checkpoint" in chosen:
             chosen["checkpoint"].save_last = False  # Resume writes last.ckpt; configurations of old runs ask for it
-            stop = GracefulStop()
-            chosen = {"resume": Resume(stop), "graceful_stop": stop} | chosen
+            chosen["graceful_stop"] = GracefulStop()
+            chosen["resume"] = Resume(chosen["graceful_stop"])
         return chosen
 
-    def default_logger(self, root: str) -> WholeFileTensorBoard:
-        """Return the TensorBoard logger of a new run folder, or of the run that is continued."""
-        run = self.continued_run
-        if run:
-            return WholeFileTensorBoard(run.path.parent, "", run.path.name, default_hp_metric=False)
-        return WholeFileTensorBoard(root, self.config.experiment, default_hp_metric=False)
+
+def default_logger(run: RunFolder) -> TensorBoard:
+    """Return the TensorBoard logger of a run folder. It writes nothing before the training begins."""
+    experiment, version = run.path.parent, run.path.name
+    number = version.removeprefix("version_")
+    return TensorBoard(
+        experiment.parent,
+        experiment.name,
+        int(number) if number.isdecimal() else version,  # the progress bar shows the number
+        default_hp_metric=False,
+        wait=True,
+    )
 
 
 def help_texts(doc: str) -> dict[str, str]:
     """Return what a parser shows as description and usage: the first two paragraphs of a docstring."""
     return dict(zip(("description", "usage"), doc.strip().split("\n\n"), strict=False))
-
-
-def experiment_name(configs: Sequence[Any] | None) -> str:
-    """Return the name of a run: experiments/cifar10/resnet18.yaml gives cifar10/resnet18."""
-    if not configs:
-        return "unnamed"
-    path = Path(str(configs[0])).resolve().with_suffix("")
-    parts = path.parts
-    return "/".join(parts[parts.index("experiments") + 1 :]) if "experiments" in parts else path.name
 
 
 def move_mixing_to_data(config: Namespace) -> None:
@@ -190,36 +233,6 @@ def move_mixing_to_data(config: Namespace) -> None:
             data = config.data.init_args
             data.augment = data.augment or Namespace(vars(Augment()))
             data.augment[name] = value
-
-
-def refuse_impossible_values(config: Namespace) -> None:
-    """Raise UserError for values that lightning would accept and fail on later."""
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-        if config.trainer[key] is not None and config.trainer[key] < 1:
-            raise UserError(f"trainer.{key} is {config.trainer[key]}; it must be at least 1.")
-    for key in ("early_stopping", "checkpoint"):
-        monitor = config[key] and config[key].init_args.monitor
-        if monitor and monitor not in METRICS:
-            raise UserError(f"{key}.monitor is {monitor!r}; it must be one of {', '.join(METRICS)}.")
-
-
-def check_progressive_sizes(task: Classification, data: ImageData, epochs: int) -> None:
-    """Raise UserError unless the backbone accepts every size that progressive resizing will produce."""
-    if epochs < 0:
-        raise UserError("data.progressive grows with the epochs; set --trainer.max_epochs.")
-    first, last = data.progressive or data.image_size, data.image_size
-    sides = {progressive_side(first, last, epoch, epochs) for epoch in range(epochs)}
-    task.backbone.eval()
-    for side in sorted(sides):
-        try:
-            with torch.no_grad():
-                task.backbone.forward(torch.zeros(1, data.in_channels, side, side))  # forward: not compiled
-        except RuntimeError as error:
-            raise UserError(
-                f"data.progressive is {data.progressive}, but {task.hparams.backbone} accepts no images of {side} px "
-                f"({error}); leave it out, or choose a network that ends in a global pooling."
-            ) from error
-    task.backbone.train()
 
 
 @contextmanager

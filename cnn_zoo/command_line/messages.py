@@ -5,7 +5,6 @@ matches is shown as it is.
 """
 
 import difflib
-import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from cnn_zoo.command_line.key_table import options_of
 from cnn_zoo.imports import import_object
 
 PYTHON_TYPE = r"<class '(?:.*\.)?(\w+)'>|typing\.Literal\['(\w+)'\]|typing\.Literal"
@@ -34,7 +34,15 @@ def one_sentence(message: str, keys: Iterable[str]) -> str:
     Args:
         keys: The keys of the configuration, such as `trainer.max_epochs`, to suggest the one that was meant.
     """
-    for explain in (unknown_option, unknown_key, forbidden_tag, wrong_class, class_not_built, wrong_value):
+    for explain in (
+        unknown_option,
+        unknown_key,
+        forbidden_tag,
+        wrong_class,
+        class_not_built,
+        missing_keys,
+        wrong_value,
+    ):
         sentence = explain(message, keys)
         if sentence:
             return sentence
@@ -52,14 +60,6 @@ def unknown_option(message: str, keys: Iterable[str]) -> str | None:
     return f"{path} takes no option {option!r};{near_miss(option, accepted)} it accepts {', '.join(accepted)}."
 
 
-def options_of(kind: type) -> list[str]:
-    """Return the options of a class, and those of its base class if it passes other options on."""
-    parameters = inspect.signature(kind).parameters.values()
-    options = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return list(dict.fromkeys(options + options_of(kind.__base__))) if passes_on and kind.__base__ else options
-
-
 def unknown_key(message: str, keys: Iterable[str]) -> str | None:
     """Explain a key that the configuration does not have."""
     in_group = re.search(r"Group '([^']+)' does not accept option '([^']+)'", message)
@@ -70,7 +70,7 @@ def unknown_key(message: str, keys: Iterable[str]) -> str | None:
         key = on_command_line.group(1)
     else:
         return None
-    return f"There is no key {key!r};{near_miss(key, keys)} --help lists the keys."
+    return f"There is no key {key!r};{near_miss(key, keys)} --help lists the usual keys, --help all lists every key."
 
 
 def forbidden_tag(message: str, keys: Iterable[str]) -> str | None:
@@ -100,7 +100,17 @@ def class_not_built(message: str, keys: Iterable[str]) -> str | None:
     if not found:
         return None
     path, reason = found[-1]
-    return f"{path} cannot be made: {reason}."
+    missing = re.match(r"the following arguments are required: (\w+)", reason)
+    advice = f"; set --{key_in(message)}.{missing.group(1)}" if missing else ""
+    return f"{path} cannot be made: {reason}{advice}."
+
+
+def missing_keys(message: str, keys: Iterable[str]) -> str | None:
+    """Explain a configuration without network or data."""
+    found = re.search(r"the following arguments are required: (.+)", message)
+    if not found:
+        return None
+    return f"{found.group(1)} must be given; name a YAML file, --config FILE.yaml, or see --help."
 
 
 def wrong_value(message: str, keys: Iterable[str]) -> str | None:
@@ -111,7 +121,9 @@ def wrong_value(message: str, keys: Iterable[str]) -> str | None:
     if not key or value is None or not expected:
         return None
     plain = [re.sub(PYTHON_TYPE, r"\1\2", name) for name in expected]
-    return f"{key} must be {' or '.join(dict.fromkeys(plain))}, not {value.strip()!r}."
+    accepted = [word for name in plain for word in (re.findall(r"[\w.-]+", name) if name[0] == "[" else [name])]
+    *others, last = dict.fromkeys(accepted)
+    return f"{key} must be {', '.join(others)}{' or ' if others else ''}{last}, not {value.strip()!r}."
 
 
 def key_in(message: str) -> str:

@@ -1,14 +1,20 @@
 """The start and the end of every command. Imports no torch, so that commands without it start at once."""
 
 import argparse
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import NOT_WRITABLE
 
+LONGEST_LINE = 100  # of a help
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended: 128 + SIGINT
+CLOSED_PIPE = 141  # of a program whose reader, such as head, wants no more: 128 + SIGPIPE
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -17,7 +23,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, command: str, description: str, **options: object) -> None:
         super().__init__(
             prog=f"python -m cnn_zoo.{command}",
-            description=description,
+            description=in_width(description),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             **options,  # type: ignore[arg-type]  # argparse's own keyword arguments
@@ -25,6 +31,31 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; --help lists the options.")
+
+
+def help_width() -> int:
+    """Return the length of the longest line of a help: 100, or less on a narrow terminal."""
+    return min(LONGEST_LINE, shutil.get_terminal_size((LONGEST_LINE, 0)).columns)
+
+
+def in_width(text: str) -> str:
+    """Wrap a text for the terminal. Commands and indented lines stay lines of their own."""
+    lines: list[str] = []
+    joins = False  # whether the next line may continue the last one
+    for line in text.strip().splitlines():
+        is_prose = bool(line) and not line.startswith((" ", "python "))
+        if joins and is_prose:
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line)
+        joins = is_prose
+    return "\n".join(wrapped_line(line) for line in lines)
+
+
+def wrapped_line(line: str) -> str:
+    """Wrap a line of prose, or a command, whose further lines are indented."""
+    indent = "    " if line.startswith((" ", "python ")) else ""
+    return textwrap.fill(line, help_width(), subsequent_indent=indent, break_on_hyphens=False)
 
 
 def positive_int(word: str) -> int:
@@ -52,6 +83,10 @@ def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = Non
         main(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        with suppress(OSError):  # Python writes the rest of its output at its end, which would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CLOSED_PIPE)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # lightning turns Ctrl-C into an exit with status 1
             sys.exit(INTERRUPTED)

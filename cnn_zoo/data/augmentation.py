@@ -7,52 +7,85 @@ from random import Random
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cnn_zoo.data.batches import RawBatch
 from cnn_zoo.data.mixing import mix, partners
 from cnn_zoo.data.normalize import normalize
+from cnn_zoo.data.pixels import (
+    add_noise,
+    change_brightness_and_contrast,
+    crop_and_flip,
+    cutout,
+    erase,
+    flip_vertically,
+    resized_crop,
+    rotate_and_shift,
+    to_float,
+)
+from cnn_zoo.data.resize import interpolate
 from cnn_zoo.errors import UserError
 
 
 @dataclass(frozen=True)
 class Augment:
-    """The strengths of the augmentation of training images; each is zero (off) by default.
+    """The strengths of the augmentation of training images; each is off by default. Pixels are those of stored images.
 
     Args:
-        crop: Pad by this many pixels, then cut a window of the old size out at a random place.
-        padding: What `crop` pads with: zero (black) or reflect (the image mirrored at its border).
-        flip: The probability of mirroring an image horizontally, or `alternate`: each image is mirrored in every
-            second epoch, so that an epoch never repeats the one before, https://arxiv.org/abs/2404.00498.
+        crop: Pad by this many pixels, and cut out a window at random. It has the size of the image.
+        padding: What `crop` pads with: zero, or reflect. The latter mirrors the image at its border.
+        flip: The probability of mirroring an image, or alternate. The latter mirrors each image in every second
+            epoch, so that an epoch never repeats the one before, https://arxiv.org/abs/2404.00498.
+        vertical_flip: The probability of mirroring an image vertically.
+        resized_crop: Enlarge a random window, at least this part of the image. A list is its smallest and largest
+            part: [0.35, 0.9]. Its sides are as 3:4 to 4:3, https://arxiv.org/abs/1409.4842.
         rotate: The largest rotation, in degrees.
-        translate: The largest shift, as a fraction of the side; uncovered pixels are black.
+        translate: The largest shift, as a fraction of the side. Uncovered pixels are black.
         brightness: Multiply pixel values by a factor up to this far from 1.
-        contrast: Multiply distances from the image's mean by a factor up to this far from 1.
-        noise: The standard deviation of Gaussian noise per pixel, for values in [0, 1].
+        contrast: Multiply distances from the image's mean likewise.
+        noise: The standard deviation of Gaussian noise. Pixel values are in [0, 1].
         cutout: The side in pixels of one square set to the mean colour, https://arxiv.org/abs/1708.04552.
+        erasing: The probability of random erasing, https://arxiv.org/abs/1708.04896. A rectangle that covers 2 to 33 %
+            of the image is set to the mean colour.
         mixup: The alpha of mixup, which blends two images, https://arxiv.org/abs/1710.09412.
-        cutmix: The alpha of CutMix, which puts a rectangle of one image into another, https://arxiv.org/abs/1905.04899.
+        cutmix: The alpha of CutMix, which pastes a part of another image, https://arxiv.org/abs/1905.04899.
     """
 
     crop: int = 0
     padding: Literal["zero", "reflect"] = "zero"
     flip: float | Literal["alternate"] = 0.0
+    vertical_flip: float = 0.0
+    resized_crop: float | list[float] = 0.0
     rotate: float = 0.0
     translate: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     noise: float = 0.0
     cutout: int = 0
+    erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
-            if not isinstance(value, str) and value < 0:
+            if isinstance(value, int | float) and not value >= 0:  # also true for NaN
                 raise UserError(f"augment.{key} is {value}; a strength is 0 (off) or more.")
         if self.flip != "alternate" and self.flip > 1:
             raise UserError(f"augment.flip is {self.flip}; it is a probability, at most 1, or alternate.")
+        for key in ("vertical_flip", "erasing"):
+            if getattr(self, key) > 1:
+                raise UserError(f"augment.{key} is {getattr(self, key)}; it is a probability, at most 1.")
+        area = self.window_area
+        if self.resized_crop != 0 and not (len(area) == 2 and 0 < area[0] <= area[1] <= 1):
+            raise UserError(
+                f"augment.resized_crop is {self.resized_crop}; it is the smallest part of the image's area, such as "
+                "0.35, or a list of the smallest and the largest, such as [0.35, 1]."
+            )
+
+    @property
+    def window_area(self) -> list[float]:
+        """The smallest and the largest part of the image that the window of `resized_crop` covers."""
+        return self.resized_crop if isinstance(self.resized_crop, list) else [self.resized_crop, 1.0]
 
 
 class TrainingBatch(NamedTuple):
@@ -75,12 +108,13 @@ class Augmentation:
     Args:
         strengths: The strength of each kind of augmentation.
         mean, std: One number for each channel, for pixel values in [0, 1].
-        image_size: The side of the images in pixels.
+        image_size: The side in pixels of the images that the network gets.
         count: The number of images in the training set.
         seed: The run's seed.
         rank: The number of this process, so that each process draws other numbers.
         progressive: The side in pixels that images are shrunk to at first, see `progressive_side`; None never shrinks.
         epochs: The length of the training.
+        resize: Whether the images have another size than `image_size`.
     """
 
     def __init__(
@@ -95,9 +129,11 @@ class Augmentation:
         rank: int = 0,
         progressive: int | None = None,
         epochs: int = 1,
+        resize: bool = False,
     ) -> None:
         self.strengths, self.mean, self.std, self.image_size = strengths, mean, std, image_size
-        self.seed, self.rank, self.progressive, self.epochs = seed, rank, progressive, epochs
+        self.seed, self.rank = seed, rank
+        self.progressive, self.epochs, self.resize = progressive, epochs, resize
         # For `flip: alternate`: 1 for the images that are mirrored in the first epoch
         self.mirrored_first = torch.randint(2, (count,), generator=torch.Generator().manual_seed(seed))
 
@@ -114,9 +150,11 @@ class Augmentation:
             images = self.alternate_flip(images, batch.indices, epoch)
             strengths = replace(strengths, flip=0.0)
         images = augment(images, strengths, self.mean, self.std, batch.seed)
+        side = self.image_size
         if self.progressive:
             side = progressive_side(self.progressive, self.image_size, epoch, self.epochs)
-            images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        if self.progressive or self.resize:
+            images = interpolate(images, side)
         if not (strengths.mixup or strengths.cutmix):
             return TrainingBatch(images, batch.labels)
         random = Random(hash((self.seed, step, self.rank)))
@@ -147,102 +185,18 @@ def augment(images: Tensor, strengths: Augment, mean: Sequence[float], std: Sequ
     generator = torch.Generator(images.device).manual_seed(seed)
     if strengths.crop or strengths.flip:
         images = crop_and_flip(images, strengths.crop, strengths.padding, float(strengths.flip), generator)
+    if strengths.vertical_flip:
+        images = flip_vertically(images, strengths.vertical_flip, generator)
+    if strengths.resized_crop:
+        images = resized_crop(to_float(images), strengths.window_area, generator)
     if strengths.rotate or strengths.translate:
-        images = rotate_and_shift(images / 255, math.radians(strengths.rotate), strengths.translate, generator)
+        images = rotate_and_shift(to_float(images), math.radians(strengths.rotate), strengths.translate, generator)
     if strengths.brightness or strengths.contrast or strengths.noise:
-        images = images / 255 if images.dtype == torch.uint8 else images
-        images = change_colours(images, strengths, generator)
+        images = change_brightness_and_contrast(to_float(images), strengths.brightness, strengths.contrast, generator)
+        images = add_noise(images, strengths.noise, generator).clamp(0, 1)
     images = normalize(images, mean, std)
-    return cutout(images, strengths.cutout, generator) if strengths.cutout else images
-
-
-def uniform(images: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Return one random number for each image, (N, 1, 1, 1), uniform in [low, high)."""
-    numbers = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
-    return numbers * (high - low) + low
-
-
-def crop_and_flip(images: Tensor, pad: int, padding: str, flip: float, generator: torch.Generator) -> Tensor:
-    """Pad images uint8 (N, H, W, C) and cut a window of the old size out of each, or of its mirror image.
-
-    A window is one run of memory for each of its rows. So one gather of runs crops and flips at once.
-
-    Args:
-        pad: The number of pixels added on each side.
-        padding: zero or reflect.
-        flip: The probability of the mirror image.
-    """
-    n, height, width, channels = images.shape
-    if padding == "zero":
-        images = F.pad(images, (0, 0, pad, pad, pad, pad))
-    else:
-        for axis in (2, 1):
-            images = mirror_borders(images, pad, axis)
-    padded_height, padded_width = images.shape[1:3]
-    number = torch.arange(n, device=images.device)
-    if flip:
-        images = torch.cat([images, images.flip(2)])
-        number = number + n * (uniform(images[:n], 0, 1, generator).flatten() < flip)
-    images = images.contiguous()
-    top, left = torch.randint(2 * pad + 1, (2, n), generator=generator, device=images.device)
-    run = width * channels
-    runs = images.as_strided((images.numel() - run + 1, run), (1, 1))  # a view, in which a run starts at every value
-    row = (number * padded_height + top)[:, None] + torch.arange(height, device=images.device)
-    start = (row * padded_width + left[:, None]) * channels
-    return runs.index_select(0, start.flatten()).view(n, height, width, channels)
-
-
-def mirror_borders(images: Tensor, pad: int, axis: int) -> Tensor:
-    """Extend one axis of images (N, H, W, C) by `pad` pixels on both sides, mirrored at the border.
-
-    Raises:
-        UserError: The images are too small.
-    """
-    size = images.shape[axis]
-    if pad >= size:
-        raise UserError(f"augment.crop is {pad}, but reflect padding must be smaller than the image ({size} px).")
-    before, after = range(pad, 0, -1), range(size - 2, size - 2 - pad, -1)
-    lines = [images.narrow(axis, i, 1) for i in (*before, *after)]  # views: flip() would take as long as all the rest
-    return torch.cat([*lines[:pad], images, *lines[pad:]], axis)
-
-
-def rotate_and_shift(images: Tensor, angle: float, shift: float, generator: torch.Generator) -> Tensor:
-    """Rotate float images (N, H, W, C) about their centre and shift them, in one bilinear resampling.
-
-    Args:
-        angle: The largest rotation, in radians.
-        shift: The largest shift, as a fraction of the side.
-    """
-    angles = uniform(images, -angle, angle, generator).flatten()
-    # Grid coordinates run from -1 to 1, so a shift by a fraction of the side is twice that fraction
-    x, y = (uniform(images, -2 * shift, 2 * shift, generator).flatten() for _ in range(2))
-    theta = torch.stack([angles.cos(), -angles.sin(), x, angles.sin(), angles.cos(), y], dim=1).view(-1, 2, 3)
-    channels_first = images.permute(0, 3, 1, 2)  # grid_sample's layout: a view, not a copy
-    grid = F.affine_grid(theta, list(channels_first.shape), align_corners=False)
-    return F.grid_sample(channels_first, grid, align_corners=False).permute(0, 2, 3, 1)
-
-
-def change_colours(images: Tensor, strengths: Augment, generator: torch.Generator) -> Tensor:
-    """Change brightness and contrast of float images (N, H, W, C) in [0, 1], and add noise."""
-    brightness, contrast = strengths.brightness, strengths.contrast
-    images = images * uniform(images, 1 - brightness, 1 + brightness, generator)
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = (images - mean) * uniform(images, 1 - contrast, 1 + contrast, generator) + mean
-    if strengths.noise:
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        images = images + strengths.noise * noise
-    return images.clamp(0, 1)
-
-
-def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Set one square of each normalised image (N, C, H, W) to the mean colour, which is 0.
-
-    The square's centre may be any pixel, so part of the square may lie outside the image.
-    """
-    covered = []
-    for size in images.shape[2:]:
-        first = torch.randint(size, (len(images), 1), generator=generator, device=images.device) - side // 2
-        pixel = torch.arange(size, device=images.device)
-        covered.append((pixel >= first) & (pixel < first + side))
-    rows, columns = covered
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+    if strengths.cutout:
+        images = cutout(images, strengths.cutout, generator)
+    if strengths.erasing:
+        images = erase(images, strengths.erasing, generator)
+    return images

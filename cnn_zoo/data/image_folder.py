@@ -58,22 +58,28 @@ class ImageFolder(ImageData):
     root/test/CLASS/… for the test, or both.
 
     Each image is resized so that its shorter side fits, and cut to the central square. The images are read once and
-    kept in memory (image_size² · in_channels bytes each). If they would take more than HOST_MEMORY_SHARE of it, they
-    stay on the disk: worker processes read them in every epoch, and mean and std are computed from STATISTICS_IMAGES of
-    them. In both cases whole batches are augmented.
+    kept in memory (image_size² · in_channels bytes each). If they would take more than half of it, they stay on
+    the disk: worker processes read them in every epoch, and mean and std are computed from 2,000 of them. In both cases
+    whole batches are augmented.
 
     Args:
         root: The folder of the class folders.
-        image_size: The side in pixels.
+        image_size: The side in pixels of the images that the network gets. Files are read at this size.
         in_channels: 3 (RGB) or 1 (grey).
-        test_fraction: The fraction of the images held out for the test, if root has no test/.
-        mean, std: One number for each channel, for pixel values in [0, 1]; the default computes them from the training
-            images.
-        batch_size, val_fraction, split_seed, augment, transforms: As for the other data sets.
-        num_workers: The number of processes that run `transforms` or read images on the disk; for the latter 0 means
+        test_fraction: The fraction held out for the test, if root has no test/.
+        mean: The mean that is subtracted from pixel values in [0, 1]. One number for each channel, or one for all.
+            Defaults to that of the training images.
+        std: The standard deviation that they are divided by, likewise. Defaults to that of the training images.
+        val_fraction: The fraction held out for validation, if root has no val/; 0 trains on everything. It is taken
+            from the training images, class by class. Defaults to 0.1.
+        num_workers: The number of processes that run `transforms` or read images on the disk. For the latter 0 means
             one for each core.
+
+    The other arguments are those of `ImageData`.
     """
 
+    mean: tuple[float, ...] = ()  # `setup` computes mean and std where they are not given
+    std: tuple[float, ...] = ()
     usual_val_fraction = 0.1
 
     def __init__(
@@ -82,8 +88,8 @@ class ImageFolder(ImageData):
         image_size: int = 224,
         in_channels: int = 3,
         test_fraction: float = 0.1,
-        mean: list[float] | None = None,
-        std: list[float] | None = None,
+        mean: float | list[float] | None = None,
+        std: float | list[float] | None = None,
         batch_size: int = 32,
         val_fraction: float | None = None,
         split_seed: int = 0,
@@ -91,6 +97,13 @@ class ImageFolder(ImageData):
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
     ) -> None:
+        if in_channels not in (1, 3):
+            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
+        if not 0 < test_fraction < 1:
+            raise UserError(f"data.test_fraction is {test_fraction}; it must be above 0 and below 1.")
+        if (mean is None) != (std is None):
+            raise UserError(f"data.mean is {mean} and data.std is {std}; give both or neither.")
+        self.in_channels, self.test_fraction = in_channels, test_fraction
         super().__init__(
             root=root,
             batch_size=batch_size,
@@ -99,19 +112,10 @@ class ImageFolder(ImageData):
             augment=augment,
             transforms=transforms,
             num_workers=num_workers,
+            mean=mean,
+            std=std,
+            image_size=image_size,
         )
-        if in_channels not in (1, 3):
-            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
-        if image_size < 1:
-            raise UserError(f"data.image_size is {image_size}; it is a number of pixels, at least 1.")
-        if not 0 < test_fraction < 1:
-            raise UserError(f"data.test_fraction is {test_fraction}; it must be above 0 and below 1.")
-        if (mean is None) != (std is None) or any(len(v) != in_channels for v in (mean, std) if v is not None):
-            raise UserError(f"data.mean is {mean} and data.std {std}; give both, by channel, or neither.")
-        if std and min(std) <= 0:
-            raise UserError(f"data.std is {std}; each standard deviation must be above 0.")
-        self.image_size, self.in_channels, self.test_fraction = image_size, in_channels, test_fraction
-        self.mean, self.std = tuple(mean or ()), tuple(std or ())  # `setup` computes them if they are empty
         parts = [name for name in ("train", "val", "test") if (self.root / name).is_dir()]
         self.parts = parts if "train" in parts and len(parts) > 1 else []  # else train is the name of a class
         folder = self.root / "train" if self.parts else self.root

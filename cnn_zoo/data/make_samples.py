@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from cnn_zoo.data import CIFAR10, MNIST, FashionMNIST
+from cnn_zoo.data.contact_sheet import COLUMNS
 
-COLUMNS = 25
 IMAGES_PER_CLASS = {MNIST: (200, 50), FashionMNIST: (200, 50), CIFAR10: (100, 25)}  # of the training and the test set
 
 

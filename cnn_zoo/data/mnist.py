@@ -13,6 +13,7 @@ from cnn_zoo.data.module import ImageData
 class MNIST(ImageData):
     """60,000 training and 10,000 test images of handwritten digits, 1x28x28."""
 
+    name = "MNIST"
     classes = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     mean, std = (0.1307,), (0.3081,)
     in_channels, image_size = 1, 28
@@ -28,7 +29,7 @@ class MNIST(ImageData):
     @property
     def folder(self) -> Path:
         """Return the folder of the files, which is torchvision's."""
-        return self.root / type(self).__name__ / "raw"
+        return self.root / self.name / "raw"
 
     def download(self) -> None:
         for name, (_, archive_md5) in self.files.items():
@@ -45,7 +46,7 @@ class MNIST(ImageData):
 
         The header is 4 bytes, the last of which is the number of dimensions, and 4 bytes for each dimension.
         """
-        known = {md5: f"{kind.__name__}'s {file}" for kind in KINDS for file, (md5, _) in kind.files.items()}
+        known = {md5: f"{kind.name}'s {file}" for kind in KINDS for file, (md5, _) in kind.files.items()}
         data = read_checked(self.folder / name, self.files[name][0], known)
         return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).copy())
 
@@ -53,6 +54,7 @@ class MNIST(ImageData):
 class FashionMNIST(MNIST):
     """60,000 training and 10,000 test images of clothes, 1x28x28."""
 
+    name = "FashionMNIST"
     classes = (
         "T-shirt/top",
         "Trouser",

@@ -12,7 +12,8 @@ from cnn_zoo.data.augmentation import Augment, Augmentation, TrainingBatch
 from cnn_zoo.data.batches import Batches, RawBatch
 from cnn_zoo.data.contact_sheet import SAMPLES, read_sheet
 from cnn_zoo.data.download import default_root
-from cnn_zoo.data.normalize import normalize
+from cnn_zoo.data.normalize import normalize, per_channel
+from cnn_zoo.data.resize import resize
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
 
@@ -23,17 +24,23 @@ class ImageData(LightningDataModule):
     """A data module of small images, kept in memory. A subclass gives the facts of its data set and implements `load`.
 
     Args:
-        root: The folder of the data, in torchvision's layout; the default is $CNN_ZOO_DATA, else ~/.cache/cnn_zoo.
+        root: The folder of the data, in torchvision's layout. If $CNN_ZOO_DATA is not set, it is ~/.cache/cnn_zoo.
+            Defaults to $CNN_ZOO_DATA.
         sample: Use the small real sample inside the package instead. It needs no download.
         batch_size: Images per step and device. The learning rate is not scaled with the number of devices.
-        val_fraction: The fraction of the training set held out for validation, class by class. 0 trains on everything;
-            the default holds out 5,000 images.
-        split_seed: The seed of that split alone, so that runs with different seeds validate on the same images.
+        val_fraction: The fraction held out for validation; 0 trains on everything. It is taken from the training set,
+            class by class. Defaults to 5,000 images.
+        split_seed: The seed of that split alone. So runs with different seeds validate on the same images.
         augment: The augmentation of whole training batches on the training device.
-        transforms: torchvision v2 transforms for single uint8 images (C, H, W), instead of `augment`.
+        transforms: A list of torchvision v2 transforms, instead of `augment`. They get single uint8 images (C, H, W).
         num_workers: The number of processes that run `transforms`.
-        progressive: The side in pixels that training images are shrunk to at first. It grows to the whole image within
+        progressive: The side in pixels that training images have at first. It grows to the whole image within
             two thirds of the epochs, https://arxiv.org/abs/2104.00298. For networks that end in a global pooling.
+        mean: The mean that is subtracted from pixel values in [0, 1]. One number for each channel, or one for all.
+            Defaults to the data set's.
+        std: The standard deviation that they are divided by, likewise. Defaults to the data set's.
+        image_size: The side in pixels of the images that the network gets. The images stay in memory as they are
+            stored. Each batch is resized on its device, after `augment`. Defaults to the data set's.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +61,9 @@ class ImageData(LightningDataModule):
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
         progressive: int | None = None,
+        mean: float | list[float] | None = None,
+        std: float | list[float] | None = None,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser() if root else default_root()
@@ -61,6 +71,9 @@ class ImageData(LightningDataModule):
         self.val_fraction = self.usual_val_fraction if val_fraction is None else val_fraction
         self.augment, self.transforms, self.num_workers = augment, transforms or [], num_workers
         self.progressive = progressive
+        self.mean = self.mean if mean is None else per_channel("mean", mean, self.in_channels)
+        self.std = self.std if std is None else per_channel("std", std, self.in_channels)
+        self.image_size = self.image_size if image_size is None else image_size
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}  # images uint8 (N, H, W, C), labels int64 (N)
         self._loaders: list[Batches] = []
         self._check_arguments()
@@ -70,6 +83,12 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
         if self.num_workers < 0:
             raise UserError(f"data.num_workers is {self.num_workers}; it must be at least 0.")
+        if self.image_size < 1:
+            raise UserError(f"data.image_size is {self.image_size}; it is a number of pixels, at least 1.")
+        if self.sample and not self.sheet(train=True).is_file():
+            raise UserError(
+                f"{self.name} has no bundled sample; leave --data.sample out, or choose MNIST, FashionMNIST or CIFAR10."
+            )
         if not 0 <= self.split_seed < 1 << 63:
             raise UserError(f"data.split_seed is {self.split_seed}; it must be from 0 to below 2^63.")
         if self.progressive is not None and not 4 <= self.progressive <= self.image_size:
@@ -86,9 +105,14 @@ class ImageData(LightningDataModule):
             )
 
     @property
+    def name(self) -> str:
+        """Return the name of the data set. Where a class sets it, its subclasses read the same files."""
+        return type(self).__name__
+
+    @property
     def title(self) -> str:
-        """Return the name of the data set, as the result card shows it."""
-        return type(self).__name__ + (" (bundled sample)" if self.sample else "")
+        """Return the name as the result card shows it."""
+        return self.name + (" (bundled sample)" if self.sample else "")
 
     @property
     def num_classes(self) -> int:
@@ -115,11 +139,11 @@ class ImageData(LightningDataModule):
 
     def sheet(self, train: bool) -> Path:
         """Return the path of the bundled sample, a contact sheet."""
-        return SAMPLES / f"{type(self).__name__.lower()}_{'train' if train else 'test'}.png"
+        return SAMPLES / f"{self.name.lower()}_{'train' if train else 'test'}.png"
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         """Return the whole training or test set, or the bundled sample of it."""
-        return read_sheet(self.sheet(train), self.image_size, self.num_classes) if self.sample else self.load(train)
+        return read_sheet(self.sheet(train), self.num_classes) if self.sample else self.load(train)
 
     def prepare_data(self) -> None:
         if not self.sample:
@@ -136,6 +160,17 @@ class ImageData(LightningDataModule):
                 )
         if stage == "test" and "test" not in self.sets:
             self.sets["test"] = self.read(train=False)
+
+    def images(self, name: str, indices: Tensor) -> Tensor:
+        """Return images of a set as the network gets them, not yet normalised: uint8 (N, image_size, image_size, C).
+
+        Args:
+            name: train, val or test.
+            indices: Their numbers in the set, int64 (N).
+        """
+        images: Any = self.sets[name][0]  # a tensor, or a sequence of images on the disk
+        chosen = images[indices] if isinstance(images, Tensor) else torch.stack([images[i] for i in indices.tolist()])
+        return resize(chosen, self.image_size)
 
     def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the training and the validation set out of the whole training set."""
@@ -200,19 +235,21 @@ class ImageData(LightningDataModule):
         assert self.trainer is not None  # it calls this hook
         if self.trainer.training:
             return self.augmentation(batch, self.trainer.current_epoch, self.trainer.global_step)
-        return normalize(batch.images, self.mean, self.std), batch.labels
+        return normalize(resize(batch.images, self.image_size), self.mean, self.std), batch.labels
 
     def make_augmentation(self) -> Augmentation:
         """Return the augmentation of the training set for as many epochs as the trainer trains."""
         epochs = self.trainer.max_epochs if self.trainer else None
+        images, labels = self.sets["train"]
         return Augmentation(
             self.augment or Augment(),
             self.mean,
             self.std,
             self.image_size,
-            count=len(self.sets["train"][1]),
+            count=len(labels),
             seed=torch.initial_seed(),
             rank=self.rank,
+            resize=isinstance(images, Tensor) and images.shape[1] != self.image_size,
             progressive=self.progressive,
             epochs=epochs or 1,
         )

@@ -7,6 +7,27 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from cnn_zoo.errors import UserError
+
+
+def per_channel(key: str, value: float | Sequence[float], in_channels: int) -> tuple[float, ...]:
+    """Return one number for each channel from one number for all of them, or from a number for each.
+
+    Args:
+        key: mean or std.
+
+    Raises:
+        UserError: The count is another one, a number is not finite, or a standard deviation is not above 0.
+    """
+    numbers = (value,) * in_channels if isinstance(value, int | float) else tuple(value)
+    if len(numbers) != in_channels:
+        raise UserError(f"data.{key} is {value}; give one number, or a list of {in_channels}, one for each channel.")
+    if not all(math.isfinite(number) for number in numbers):
+        raise UserError(f"data.{key} is {value}; each number must be finite.")
+    if key == "std" and min(numbers) <= 0:
+        raise UserError(f"data.std is {value}; each standard deviation must be above 0.")
+    return numbers
+
 
 @cache
 def _row_constants(

@@ -14,6 +14,7 @@ from cnn_zoo.files import whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.description import IMAGES, NetworkDescription
 
+SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")  # of files with weights
 PREFIX = "backbone."  # of the backbone's names in the task's state dict
 
 
@@ -31,7 +32,7 @@ def load_backbone(path: str | Path, *, imports: bool = False) -> nn.Module:
     """Return the network of a backbone.safetensors or a checkpoint, with its weights, in eval mode.
 
     Args:
-        path: The file; the suffix of a checkpoint is .ckpt.
+        path: The file; .safetensors is the suffix of the former.
         imports: Allow the file to name a function outside the zoo (`my_package.my_net`), which is then imported and
             called. Use it only for files that you would run as code.
 
@@ -52,27 +53,38 @@ def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module,
     """Return the network as `load_backbone` does, and its description."""
     description, weights = read_backbone(path)
     name = description.backbone
-    if "." in name and not imports:
-        raise UserError(
-            f"{path} names {name}, which is not in the zoo; load_backbone(path, imports=True), or the option --imports "
-            "of a command, imports and runs it."
-        )
-    with torch.device("meta"):  # no time and memory for initial weights, which are replaced
+    if not imports:
+        refuse_import(path, name)
+    # On the meta device initial weights take no time and memory. A network outside the zoo may also have tensors that
+    # are in no file.
+    with torch.device("cpu" if "." in name else "meta"):
         model = create_model(name, **description.sizes, **description.backbone_args)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise UserError(f"The weights in {path} do not fit the network {name} that it names; it is damaged.") from error
+        raise UserError(
+            f"The weights in {path} do not fit the network {name} that it names; the file is damaged, or the network's "
+            "code has changed."
+        ) from error
     return model.eval(), description
+
+
+def refuse_import(path: str | Path, name: str) -> None:
+    """Raise UserError if the network that a file names is outside the zoo, so that building it would run its code."""
+    if "." in name:
+        raise UserError(
+            f"{path} names {name}, which is not in the zoo; load_backbone(path, imports=True), or the option --imports "
+            "of a command, imports and runs it."
+        )
 
 
 def read_backbone(path: str | Path) -> tuple[NetworkDescription, dict[str, Tensor]]:
     """Return the description and the weights in a backbone.safetensors or a checkpoint. Nothing in them is run."""
-    if Path(path).suffix == ".ckpt":
-        checkpoint = read_checkpoint(path)
-        return NetworkDescription.from_values(_described_values(checkpoint), path), _backbone_weights(checkpoint)
-    metadata, weights = _read_safetensors(path)
-    return NetworkDescription.from_texts(metadata, path), weights
+    if Path(path).suffix == ".safetensors":
+        metadata, weights = _read_safetensors(path)
+        return NetworkDescription.from_texts(metadata, path), weights
+    checkpoint = read_checkpoint(path)
+    return NetworkDescription.from_values(_described_values(checkpoint), path), _backbone_weights(checkpoint)
 
 
 def _read_safetensors(path: str | Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:

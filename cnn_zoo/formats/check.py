@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.normalize import normalize
+from cnn_zoo.data.resize import resize
 from cnn_zoo.formats.backbone_file import load_backbone
 from cnn_zoo.formats.onnx import open_session
 
@@ -60,7 +61,8 @@ def compare_outputs(reference: Network, exported: Network, data: ImageData) -> C
     correct = {"reference": 0, "exported": 0}
     difference = torch.zeros(())
     largest, count = 0.0, 0
-    for images, labels, *_ in data.test_dataloader():
+    for stored_images, labels, *_ in data.test_dataloader():
+        images = resize(stored_images, data.image_size)
         outputs = {"reference": reference(images), "exported": exported(images)}
         for name, output in outputs.items():
             correct[name] += int((output.argmax(1) == labels).sum())

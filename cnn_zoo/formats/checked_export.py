@@ -152,17 +152,17 @@ def task_network(task: Any, data: ImageData, probabilities: bool) -> Network:
 
 def spread_images(data: ImageData, name: str, count: int, batch_size: int = 64) -> Iterator[Tensor]:
     """Yield batches of `count` images, normalised, evenly spaced over a set (and so over its classes)."""
-    images, _ = data.sets[name]
-    chosen = torch.linspace(0, len(images) - 1, min(count, len(images))).long()
+    total = len(data.sets[name][1])
+    chosen = torch.linspace(0, total - 1, min(count, total)).long()
     for indices in chosen.split(batch_size):
-        yield normalize(images[indices], data.mean, data.std).contiguous()
+        yield normalize(data.images(name, indices), data.mean, data.std).contiguous()
 
 
 def latencies(networks: Mapping[str, Network], data: ImageData) -> dict[str, list[float]]:
     """Return the milliseconds that each network takes for each of LATENCY_BATCHES."""
     milliseconds: dict[str, list[float]] = {name: [] for name in networks}
     for batch_size in LATENCY_BATCHES:
-        images = data.sets["test"][0][:batch_size]
+        images = data.images("test", torch.arange(min(batch_size, len(data.sets["test"][1]))))
         calls = {name: partial(network, images) for name, network in networks.items()}
         for name, times in time_round_robin(calls).items():
             milliseconds[name].append(1e3 * median(times))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +103,39 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def runs_of(experiment: Path) -> dict[int, RunFolder]:
+    """Return the runs of an experiment by their number, version_N."""
+    folders = {path.name.removeprefix("version_"): path for path in experiment.glob("version_*")}
+    return {int(number): RunFolder(path) for number, path in folders.items() if number.isdecimal()}
+
+
 def newest_run(experiment: Path) -> RunFolder | None:
     """Return the newest run of an experiment that has a last.ckpt, or None."""
-    runs = {}
-    for last in experiment.glob(f"version_*/{CHECKPOINTS}/{LAST}"):
-        folder = last.parent.parent
-        number = folder.name.removeprefix("version_")
-        if number.isdecimal():
-            runs[int(number)] = RunFolder(folder)
+    runs = {number: run for number, run in runs_of(experiment).items() if run.last.is_file()}
     return runs[max(runs)] if runs else None
+
+
+def make_run(experiment: Path) -> RunFolder:
+    """Make the folder of a new run, and return it. Two processes at a time get two folders."""
+    number = max(runs_of(experiment), default=-1) + 1
+    while True:
+        run = RunFolder(experiment / f"version_{number}")
+        try:
+            run.path.mkdir(parents=True)
+            return run
+        except FileExistsError:
+            if not run.path.is_dir():
+                raise
+            number += 1
+
+
+@contextmanager
+def removed_if_empty(run: RunFolder) -> Iterator[None]:
+    """Delete the folder of a new run, and that of its experiment, if the block fails before it has written a file."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # they are not empty
+            run.path.rmdir()
+            run.path.parent.rmdir()
+        raise

@@ -4,6 +4,7 @@ python -m cnn_zoo.report RUN [RUN …] [--out DIR] [--require "FashionMNIST>=0.8
 
 RUN is a run folder, or a folder with runs anywhere below it. DIR (default: report) receives index.html, runs.csv,
 accuracy-parameters.png, accuracy-macs.png and curves.png. They replace those of an earlier report.
+
 Example: python -m cnn_zoo.report runs/cifar10 runs/mnist/lenet5/version_0 --out comparison
 """
 
@@ -15,7 +16,8 @@ from typing import Any
 from cnn_zoo.command_line.run import ArgumentParser, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file, write_csv
-from cnn_zoo.report.groups import Recipe, differing_keys, group_runs
+from cnn_zoo.report.differences import differing_keys
+from cnn_zoo.report.groups import Recipe, group_runs
 from cnn_zoo.report.page import METRIC_COLUMNS, render_page
 from cnn_zoo.report.pictures import draw_pictures
 from cnn_zoo.report.ranking import COSTS, RankedNetwork, parse_requirements, rank_networks
@@ -25,7 +27,7 @@ from cnn_zoo.report.runs import STATES, Run, find_runs
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser("report", __doc__ or "", usage=argparse.SUPPRESS)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that contains some")
-    parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (report)")
+    parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="folder (default: report)")
     parser.add_argument(
         "--require", metavar="LIST", help="least test accuracy for each data set; the networks that reach it are ranked"
     )
@@ -49,7 +51,8 @@ def csv_rows(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[dict[str, A
             "experiment": member.experiment,
             "backbone": member.backbone,
             "dataset": member.dataset,
-            "seed": member.seed,
+            "seed": member.seeds[0],
+            "split_seed": member.seeds[1],
         }
         row |= {metric: member.metric(metric) for metric in METRIC_COLUMNS}
         row |= {
@@ -67,7 +70,7 @@ def name_runs(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[tuple[str,
     """Return the runs with their names in the picture of curves: that of the recipe, or one with the run's state."""
     named = [(recipe.name, member) for recipe in recipes for member in recipe.runs]
     unfinished = [member for member in runs if member.state != "finished"]
-    return named + [(f"{one.backbone} {one.folder.name} ({one.state})", one) for one in unfinished]
+    return named + [(f"{one.backbone} {one.experiment}/{one.folder.name} ({one.state})", one) for one in unfinished]
 
 
 def print_ranking(ranked: Sequence[RankedNetwork]) -> None:

@@ -1,32 +1,26 @@
-"""Recipes, which are runs that differ only in their seed, and the configuration keys in which recipes differ."""
+"""Recipes, which are runs that differ only in their seeds, and the names that recipes have in a report."""
 
-import re
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
+from cnn_zoo.report.differences import differing_keys, relevant_keys, short_value
 from cnn_zoo.report.runs import Run, finite_or_none
 
-IGNORED_KEYS = {  # each has a column of its own or says nothing about the recipe
-    "experiment",
-    "result_card.experiment",
-    "seed_everything",
-    "model.backbone",
-    "data",
-    "data.sample",
-    "data.root",
-    "ckpt_path",
-    "trainer.default_root_dir",
-    "checkpoint.dirpath",
-}
-KEYS_IN_NAME = 3  # at most; the table has all
+BACKBONE_ARGUMENT = "model.backbone_args."  # begins the key of one
+KEYS_IN_NAME = 3  # unless more are needed to tell two recipes apart; the table has all
 LONGEST_VALUE = 24  # characters of a value in a name
 
 
 @dataclass
 class Recipe:
-    """The finished runs that differ only in their seed, and the short name that they have in the report."""
+    """The finished runs that differ only in their seeds, and the short name that they have in the report.
+
+    The seeds are that of the training (seed_everything) and that of the validation split (data.split_seed).
+    """
 
     runs: list[Run]
     name: str = ""
@@ -36,8 +30,15 @@ class Recipe:
         return self.runs[0]
 
     @property
-    def seeds(self) -> list[Any]:
-        return list(dict.fromkeys(run.seed for run in self.runs))
+    def repetitions(self) -> list[tuple[Any, Any]]:
+        """The seed and the split seed of each run; runs that have both in common count once."""
+        return list(dict.fromkeys(run.seeds for run in self.runs))
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seeds as a person reads them; the split seeds are shown if they differ."""
+        several_splits = len({split for _, split in self.repetitions}) > 1
+        return [f"{seed} (split {split})" if several_splits else str(seed) for seed, split in self.repetitions]
 
     @property
     def test_accuracy(self) -> float:
@@ -47,10 +48,10 @@ class Recipe:
         return accuracy
 
     def means_by_seed(self, metric: str) -> list[float]:
-        """Return one number for each seed, so that a repeated run with the same seed does not count as a new sample."""
+        """Return a number for each repetition, so that the same run done twice does not count as a new sample."""
         means = []
-        for seed in self.seeds:
-            values = [run.metric(metric) for run in self.runs if run.seed == seed]
+        for seeds in self.repetitions:
+            values = [run.metric(metric) for run in self.runs if run.seeds == seeds]
             known = [value for value in values if value is not None]
             if known:
                 means.append(exact_mean(known))
@@ -83,23 +84,12 @@ def group_runs(runs: Sequence[Run]) -> list[Recipe]:
             configuration = frozenset(relevant_keys(run.config).items()) if run.config else run.folder
             groups.setdefault((run.experiment, run.dataset, run.network, configuration), []).append(run)
     recipes = [Recipe(group) for group in groups.values()]
+    alike: dict[tuple[str, str], list[Recipe]] = {}
     for recipe in recipes:
-        recipe.name = short_name(recipe, recipes)
-    for recipe in recipes:
-        names = [other.name for other in recipes if other.first.dataset == recipe.first.dataset]
-        if names.count(recipe.name) > 1:
-            recipe.name += f" ({recipe.first.experiment}/{recipe.first.folder.name})"
+        alike.setdefault((recipe.first.backbone, recipe.first.dataset), []).append(recipe)
+    for same_backbone in alike.values():
+        name_recipes(same_backbone)
     return sorted(recipes, key=lambda recipe: (recipe.first.dataset, -recipe.test_accuracy))
-
-
-def relevant_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys that distinguish recipes, with their values.
-
-    None counts as missing, because the configurations of earlier versions lack keys. For the same reason an
-    augmentation of strength 0 counts as missing.
-    """
-    relevant = {key: value for key, value in config.items() if key not in IGNORED_KEYS and value is not None}
-    return {key: value for key, value in relevant.items() if value != 0 or not key.startswith("data.augment.")}
 
 
 def partial_test(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
@@ -114,63 +104,67 @@ def tested_images(recipe: Recipe) -> float:
     return finite_or_none(recipe.first.card.get("test_images")) or 0
 
 
-def short_name(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
-    """Return the backbone and the values that distinguish the recipe from others with this backbone and data set.
+# Names
 
-    An example is `resnet9 width=16 max_epochs=8`: the backbone's own arguments come first.
+
+def name_recipes(recipes: Sequence[Recipe]) -> None:
+    """Give recipes with one backbone on one data set different names, such as `resnet9 width=16 cutout=8`.
+
+    A name has those arguments of the backbone that differ, and then the values that few other recipes have. Where they
+    are not enough, the experiment or the run folder follows.
     """
-    backbone, dataset = recipe.first.backbone, recipe.first.dataset
-    alike = [other.first for other in recipes if (other.first.backbone, other.first.dataset) == (backbone, dataset)]
-    keys = sorted(differing_keys(alike), key=lambda key: not key.startswith("model.backbone_args."))
-    values = {}
+    words = telling_words([recipe.first for recipe in recipes])
+    lengths = [KEYS_IN_NAME] * len(recipes)
+    for _ in range(1 + max(map(len, words))):
+        for recipe, own_words, length in zip(recipes, words, lengths, strict=True):
+            recipe.name = " ".join([recipe.first.backbone, *own_words[:length]])
+        frequency = Counter(recipe.name for recipe in recipes)
+        for i, recipe in enumerate(recipes):
+            if frequency[recipe.name] > 1:
+                lengths[i] += 1
+    add_places(recipes)
+
+
+def telling_words(runs: Sequence[Run]) -> list[list[str]]:
+    """Return for each run the words that tell it from the others: the backbone's arguments, then the rarest values.
+
+    A value that more than half of the runs have is not worth a word, except as an argument of the backbone.
+    """
+    keys = differing_keys(runs)
+    configs = [run.config for run in runs]
+    words: list[list[tuple[bool, int, str]]] = [[] for _ in runs]  # with what they are sorted by
     for key in keys:
-        value = recipe.first.config.get(key)
-        if value is not None:
-            values[key.rpartition(".")[2]] = short_value(value)[:LONGEST_VALUE]
-    words = [f"{key}={value}" for key, value in values.items()]
-    return " ".join([backbone, *words[:KEYS_IN_NAME]])
+        frequency = Counter(config.get(key) for config in configs if config)
+        usual = next((value for value, count in frequency.items() if count > frequency.total() / 2), None)
+        name, is_argument = shortest_name(key, keys), key.startswith(BACKBONE_ARGUMENT)
+        for config, own_words in zip(configs, words, strict=True):
+            value = config.get(key)
+            if value is not None and (value != usual or is_argument):
+                word = f"{name}={short_value(value)[:LONGEST_VALUE]}"
+            elif value is None and config and usual is not None:
+                word = f"no {name}"
+            else:
+                continue
+            own_words.append((not is_argument, frequency[value], word))
+    return [[word for *_, word in sorted(own_words, key=itemgetter(0, 1))] for own_words in words]
 
 
-def short_value(value: Any) -> str:
-    """Return SGD for torch.optim.SGD, and a dash for a key that is not set."""
-    if value is None:
-        return "–"
-    text = str(value)
-    is_import_path = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text)
-    return text.rpartition(".")[2] if is_import_path else text
-
-
-def differing_keys(runs: Sequence[Run]) -> list[str]:
-    """Return the keys in which the runs' configurations differ, in the configuration's own order."""
-    configs = [run.config for run in runs if run.config]
-    keys = dict.fromkeys(key for config in configs for key in config)
-    return [key for key in keys if key not in IGNORED_KEYS and key_differs(key, configs)]
-
-
-def key_differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
-    """Return whether configurations differ in a key.
-
-    A configuration in which the key is None or absent has no value.
-
-    - Two different values: the key differs.
-    - No value, or the same value everywhere: it does not.
-    - One value, but not everywhere, and a part above the key differs (`early_stopping` for `early_stopping.patience`):
-      it does not, because the part above explains it.
-    - Only zero, and absent elsewhere, as in the configurations of earlier versions: it does not.
-    - One value, but not everywhere, in all other cases: the key differs.
-    """
-    given = {config[key] for config in configs if config.get(key) is not None}
-    lacking = [config for config in configs if config.get(key) is None]
-    if len(given) > 1:
-        return True
-    if not given or not lacking or part_above_differs(key, configs):
-        return False
-    only_zero_is_given = not any(given)
-    return not (only_zero_is_given and all(key not in config for config in lacking))
-
-
-def part_above_differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
-    """Return whether configurations differ in `early_stopping`, for the key `early_stopping.patience`."""
+def shortest_name(key: str, keys: Iterable[str]) -> str:
+    """Return the end of a key that no other key ends with: lr, or optimizer_args.lr."""
     parts = key.split(".")
-    above = [".".join(parts[:i]) for i in range(1, len(parts))]
-    return any(len({config.get(part) for config in configs}) > 1 for part in above)
+    tails = [".".join(parts[-count:]) for count in range(1, len(parts))]
+    others = [f".{other}" for other in keys if other != key]
+    return next((tail for tail in tails if not any(other.endswith(f".{tail}") for other in others)), key)
+
+
+def add_places(recipes: Sequence[Recipe]) -> None:
+    """Add to each name that several recipes share what tells them apart: experiment, run or path of the folder."""
+    for name, count in Counter(recipe.name for recipe in recipes).items():
+        if count == 1:
+            continue
+        same = [recipe for recipe in recipes if recipe.name == name]
+        runs = [recipe.first for recipe in same]
+        places = [[run.experiment for run in runs], [f"{run.experiment}/{run.folder.name}" for run in runs]]
+        distinct = [texts for texts in places if len(set(texts)) == count]
+        for recipe, place in zip(same, [*distinct, [str(run.folder) for run in runs]][0], strict=True):
+            recipe.name = f"{name} ({place})"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnn_zoo.report.groups import Recipe, differing_keys, partial_test, short_value
+from cnn_zoo.report.differences import differing_keys, short_value
+from cnn_zoo.report.groups import Recipe, partial_test
 from cnn_zoo.report.ranking import COSTS, RankedNetwork
 from cnn_zoo.report.runs import STATES, Run, finite_or_none
 
@@ -122,7 +123,7 @@ def results_table(recipes: Sequence[Recipe]) -> Table:
         for metric in METRIC_COLUMNS:
             note = partial_test(recipe, recipes) if metric == "test_accuracy" else ""
             cells.append(metric_cell(recipe, metric, note))
-        cells.append(text_cell(", ".join(map(str, recipe.seeds))))
+        cells.append(text_cell(", ".join(recipe.seeds)))
         cells += [config_cell(run.config.get(key), numeric[key]) for key in numeric]
         rows.append(cells)
     return Table("Comparison", columns, rows)

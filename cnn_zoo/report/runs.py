@@ -82,6 +82,11 @@ class Run:
         return self.card.get("seed", self.config.get("seed_everything"))
 
     @property
+    def seeds(self) -> tuple[Any, Any]:
+        """The seed of the training and that of the validation split."""
+        return self.seed, self.config.get("data.split_seed") or 0
+
+    @property
     def test_accuracy(self) -> float | None:
         return finite_or_none(self.card.get("test_accuracy"))
 
@@ -181,12 +186,15 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def read_flat_config(path: Path) -> dict[str, Any]:
-    """Return a configuration with the keys of the command line, as today's version would write it."""
+    """Return a configuration with the keys of the command line, as today's version would write it.
+
+    An augmentation that is off is left out, because `data.augment: null` and earlier versions do not name it.
+    """
     flat = flatten(read_config(path))
     config = {key_of_today(key): RENAMED_CLASSES.get(value, value) for key, value in flat.items()}
-    if not config.get("data.augment.crop"):  # then nothing is padded, and earlier versions may lack the key
+    if not config.get("data.augment.crop"):  # then nothing is padded
         config.pop("data.augment.padding", None)
-    return config
+    return {key: value for key, value in config.items() if value != 0 or not key.startswith("data.augment.")}
 
 
 def flatten(tree: dict[str, Any], above: str = "") -> dict[str, Any]:

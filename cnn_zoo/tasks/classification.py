@@ -1,20 +1,28 @@
 """Image classification: one network, one label for each image."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cnn_zoo.backbones.create import create_model
+from cnn_zoo.backbones.create import check_network, create_model, memory_format
 from cnn_zoo.errors import UserError
 from cnn_zoo.imports import call_checked, import_object
-from cnn_zoo.tasks.schedules import make_schedule
+from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule
 from cnn_zoo.tasks.scores import Scores
 
 AUXILIARY_WEIGHT = 0.3  # of the loss of an auxiliary head, https://arxiv.org/abs/1409.4842
+MOST_CLASSES_WITHOUT_TOP5 = 10  # with more, validation and test also report the top-5 accuracy
+OPTIMIZERS = ["torch.optim"]  # the modules in which a name without a dot is looked up
 TRIAL_STEPS = 100  # a length for the schedule that is built only to check its arguments
+
+if TYPE_CHECKING:
+    Network = str | nn.Module
+else:
+    Network = str  # on the command line and in a YAML
 
 
 class Classification(LightningModule):
@@ -26,26 +34,31 @@ class Classification(LightningModule):
     A batch is (images, labels), and in training also (partner_labels, share) where two images were mixed.
 
     Args:
-        backbone: A name in the zoo or an import path, see `cnn_zoo.create_model`.
-        backbone_args: The arguments that the backbone varies, such as {width: 0.5}.
+        backbone: A network of `cnn_zoo.summary all`, or an import path. From Python also a module. A file of such a
+            network can be read again only if its class needs no arguments besides the sizes.
+        backbone_args: The arguments of the network, such as {width: 0.5}.
         num_classes, in_channels, image_size: The sizes of the data; the commands fill them in.
-        loss: cross_entropy, or mse: the mean squared error between softmax outputs and one-hot labels.
-        label_smoothing: The part of the label that is spread evenly over all classes, https://arxiv.org/abs/1512.00567.
-            It counts in validation and test too, so that the losses can be compared.
-        test_flip: Also test the mean of the logits of an image and its mirror image, as `test/accuracy_flip`.
-        compile: Compile the backbone with torch.compile in the first step; worth it on GPUs.
-        optimizer, optimizer_args: A name in torch.optim or an import path, and its arguments: SGD, {lr: 0.1}.
-        scheduler, scheduler_args: A name in torch.optim.lr_scheduler, warmup_cosine or an import path, and its
-            arguments. Lengths follow from the trainer, see `cnn_zoo.tasks.schedules.make_schedule`. None keeps the
+        loss: cross_entropy, or mse: the mean squared error. The latter compares softmax outputs with one-hot labels.
+        label_smoothing: The part of a label that all classes share, https://arxiv.org/abs/1512.00567. It counts in
+            validation and test too, so that the losses can be compared.
+        test_flip: Also test each image together with its mirror image. `test/accuracy_flip` is the accuracy of the mean
+            of both logits.
+        compile: Compile the network in the first step; for GPUs. This is done by torch.compile.
+        optimizer: A name in torch.optim, or an import path.
+        optimizer_args: The arguments of the optimizer, such as {lr: 0.1}.
+        scheduler: A name in torch.optim.lr_scheduler, or warmup_cosine. An import path is accepted, too. None keeps the
             learning rate constant.
-        scheduler_interval: The unit that the schedule and its lengths count: step or epoch.
+        scheduler_args: The arguments of the schedule, such as {max_lr: 0.1}. Lengths follow from that of the training,
+            see `cnn_zoo.tasks.schedules.make_schedule`.
+        scheduler_interval: The unit in which a schedule counts: step or epoch.
     """
 
     backbone: Any  # a network of the zoo, or any other module
+    schedule_length: int | None = None  # steps or epochs; None if the schedule has the same shape in any training
 
     def __init__(
         self,
-        backbone: str,
+        backbone: Network,
         num_classes: int,
         in_channels: int,
         image_size: int,
@@ -61,16 +74,17 @@ class Classification(LightningModule):
         scheduler_interval: Literal["step", "epoch"] = "step",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        model = create_model(
-            backbone,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            **(backbone_args or {}),
-        )
-        self.backbone = model.to(memory_format=torch.channels_last)  # fastest for convolutions on CPUs and tensor cores
-        self.train_scores, self.val_scores, self.test_scores, self.flip_scores = (Scores(num_classes) for _ in range(4))
+        sizes: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+        if isinstance(backbone, nn.Module):
+            model, backbone = backbone, f"{type(backbone).__module__}.{type(backbone).__qualname__}"
+            check_network(backbone, model, **sizes)
+        else:
+            model = create_model(backbone, **sizes, **(backbone_args or {}))
+        self.save_hyperparameters()  # of a module, the name of its class
+        self.backbone = model.to(memory_format=memory_format(model))
+        top5 = num_classes > MOST_CLASSES_WITHOUT_TOP5
+        self.train_scores, self.flip_scores = Scores(num_classes), Scores(num_classes)
+        self.val_scores, self.test_scores = Scores(num_classes, top5), Scores(num_classes, top5)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}; it must be from 0 to below 1.")
         if compile:
@@ -163,8 +177,7 @@ class Classification(LightningModule):
             self.log("test/accuracy_flip", self.flip_scores.compute()["accuracy"], sync_dist=True)
 
     def _log(self, stage: str, scores: Scores) -> None:
-        computed = scores.compute()
-        values = {f"{stage}/{name}": computed[name] for name in ("loss", "accuracy")}
+        values = {f"{stage}/{name}": value for name, value in scores.compute().items() if name != "confusion"}
         values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis counts epochs
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
@@ -178,25 +191,25 @@ class Classification(LightningModule):
         optimizer, schedule = self.optimizer_and_schedule(length)
         if schedule is None:
             return {"optimizer": optimizer}
-        scheduler = {"scheduler": schedule, "interval": self.hparams.scheduler_interval, "monitor": "val/loss"}
+        if lengths_left_out(self.hparams.scheduler, self.hparams.scheduler_args or {}):
+            self.schedule_length = int(length)
+        if getattr(schedule, "total_steps", length) < length:  # OneCycleLR would fail beyond its last step
+            raise UserError(
+                f"model.scheduler_args.total_steps is {schedule.total_steps}, but the training has {length} "
+                f"{self.hparams.scheduler_interval}s; leave it out, or make it as long."
+            )
+        # A plateau of the validation loss is known after an epoch
+        interval = "epoch" if isinstance(schedule, ReduceLROnPlateau) else self.hparams.scheduler_interval
+        scheduler = {"scheduler": schedule, "interval": interval, "monitor": "val/loss"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def optimizer_and_schedule(self, length: int) -> tuple[torch.optim.Optimizer, Any]:
         """Return a new optimizer and its schedule (or None) for a training of `length` steps or epochs."""
         name, arguments = self.hparams.optimizer, self.hparams.optimizer_args or {}
-        optimizer = call_checked(import_object(name, ["torch.optim"]), name, self.parameters(), **arguments)
+        optimizer = call_checked(import_object(name, OPTIMIZERS), name, self.parameters(), **arguments)
         if self.hparams.scheduler is None:
             return optimizer, None
         return optimizer, make_schedule(self.hparams.scheduler, optimizer, self.hparams.scheduler_args or {}, length)
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        try:
-            super().lr_scheduler_step(scheduler, metric)
-        except ValueError as error:  # OneCycleLR raises it beyond its last step
-            raise UserError(
-                f"{self.hparams.scheduler} has reached its end ({error}); a training with this schedule cannot be "
-                "continued for more epochs."
-            ) from error
 
     # Checkpoints
 

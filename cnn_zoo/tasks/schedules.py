@@ -9,6 +9,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from cnn_zoo.imports import call_checked, import_object
 
+SCHEDULES = ["torch.optim.lr_scheduler", __name__]  # the modules in which a name without a dot is looked up
+
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: float = 0.0) -> LambdaLR:
     """Return a schedule that rises linearly, then falls by half a cosine, https://arxiv.org/abs/1608.03983.
@@ -38,8 +40,12 @@ def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], le
     Raises:
         UserError: The path cannot be imported, or the schedule refuses its arguments.
     """
-    build = import_object(path, ["torch.optim.lr_scheduler", __name__])
     lengths = {"total_steps": length, "T_max": length, "step_size_up": max(1, length // 2)}
-    accepted = inspect.signature(build).parameters
-    defaults = {key: value for key, value in lengths.items() if key in accepted}
-    return call_checked(build, path, optimizer, **defaults | arguments)
+    left_out = {key: lengths[key] for key in lengths_left_out(path, arguments)}
+    return call_checked(import_object(path, SCHEDULES), path, optimizer, **left_out | arguments)
+
+
+def lengths_left_out(path: str, arguments: dict[str, Any]) -> list[str]:
+    """Return the lengths that a schedule takes and `arguments` leave out. They make its shape that of the training."""
+    accepted = inspect.signature(import_object(path, SCHEDULES)).parameters
+    return [key for key in ("total_steps", "T_max", "step_size_up") if key in accepted and key not in arguments]

@@ -1,4 +1,4 @@
-"""The loss, accuracy and confusion matrix of an epoch."""
+"""The loss, accuracy, top-5 accuracy and confusion matrix of an epoch."""
 
 import torch
 from torch import Tensor
@@ -10,23 +10,32 @@ class Scores(Metric):
 
     An update makes no GPU wait: nothing is read before the epoch ends. torchmetrics' own confusion matrix counts with
     bincount, which waits.
+
+    Args:
+        top5: Whether to count the images whose class is among the five with the largest logits.
     """
 
     full_state_update = False
     loss_sum: Tensor
+    top5_correct: Tensor
     confusion: Tensor
     one: Tensor
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, top5: bool = False) -> None:
         super().__init__()
+        self.top5 = top5
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("confusion", torch.zeros(num_classes, num_classes), dist_reduce_fx="sum")
+        if top5:
+            self.add_state("top5_correct", torch.zeros(()), dist_reduce_fx="sum")
         self.register_buffer("one", torch.ones(()), persistent=False)  # on the device, so that no step copies a 1 to it
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss, its logits (N, num_classes) and its labels (N)."""
         self.loss_sum.add_(loss.detach(), alpha=len(labels))
         self.confusion.index_put_((labels, logits.argmax(1)), self.one, accumulate=True)
+        if self.top5:
+            self.top5_correct.add_((logits.topk(5, dim=1).indices == labels[:, None]).sum())
 
     def sums(self) -> dict[str, Tensor]:
         """Return a copy of the sums so far, over all ranks, for a checkpoint in the middle of an epoch."""
@@ -39,7 +48,9 @@ class Scores(Metric):
         self.confusion.copy_(sums["confusion"])
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the mean loss, the accuracy in [0, 1] and the confusion matrix (num_classes, num_classes)."""
+        """Return the mean loss, the accuracies in [0, 1] and the confusion matrix (num_classes, num_classes)."""
         n = self.confusion.sum()
-        accuracy = self.confusion.trace() / n
-        return {"loss": (self.loss_sum / n).float(), "accuracy": accuracy, "confusion": self.confusion.clone()}
+        computed = {"loss": (self.loss_sum / n).float(), "accuracy": self.confusion.trace() / n}
+        if self.top5:
+            computed["accuracy_top5"] = self.top5_correct / n
+        return computed | {"confusion": self.confusion.clone()}

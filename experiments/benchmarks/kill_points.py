@@ -45,7 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "init_args": {"batch_size": 50, "augment": {"crop": 2, "flip": "alternate", "mixup": 0.2, "cutmix": 1.0}},
         },
         "ema": {"decay": 0.9},
-        "trainer": {"max_epochs": 4, "log_every_n_steps": 5},
+        "trainer": {"max_epochs": 3, "log_every_n_steps": 5},
     },
     "workers": {  # two of them, a schedule by epoch that waits for a plateau, early stopping
         "model": SIMPLE
@@ -68,14 +68,14 @@ RECIPES: dict[str, dict[str, Any]] = {
             }
         },
         "early_stopping": {"patience": 1},
-        "trainer": {"max_epochs": 6, "log_every_n_steps": 5},
+        "trainer": {"max_epochs": 4, "log_every_n_steps": 5},
     },
     "accumulated": {  # a step is three batches, two validations an epoch, a schedule by step, weight averaging
         "model": SIMPLE | {"scheduler": "cnn_zoo.tasks.warmup_cosine", "optimizer_args": {"lr": 0.003}},
         "data": CIFAR10 | {"init_args": {"batch_size": 30, "augment": {"crop": 4, "flip": 0.5}}},
         "ema": {"decay": 0.95},
         "trainer": {
-            "max_epochs": 4,
+            "max_epochs": 3,
             "accumulate_grad_batches": 3,
             "val_check_interval": 0.5,
             "gradient_clip_val": 1.0,
@@ -138,9 +138,11 @@ def outcome(runs: Path) -> dict[str, Any]:
         checkpoint.get("resume", {}).pop("events", None)  # how long the files are depends on how many there are
         checkpoint.pop("loops")
         checkpoints[name] = checkpoint | {"callbacks": callbacks}
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    scalars.pop("hp/train_seconds", None)
+    scalars = {}
+    for stage in ("train", "val", "test"):
+        events = EventAccumulator(str(folder / stage), size_guidance={"scalars": 0}).Reload()
+        tags = events.Tags()["scalars"]
+        scalars |= {f"{stage}/{tag}": [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
     card = json.loads((folder / "result.json").read_text())
     card = {k: v for k, v in card.items() if not isinstance(v, str) and k not in ("train_seconds", "images_per_second")}
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
