@@ -5,7 +5,7 @@ import torch
 from torch.optim import SGD
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.tasks.schedules import make_schedule
+from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule
 
 TORCH = "torch.optim.lr_scheduler"
 STEPS = 100
