@@ -4,6 +4,8 @@
 """
 
 import os
+import signal
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,22 @@ MODULES = {
 # four times as slow. Without other processes, sleeping costs nothing (experiments/benchmarks/waiting_threads.py). The
 # OpenMP library reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended: 128 + SIGINT
+
+
+def end_at_ctrl_c(*_: object) -> None:
+    """End the process without a traceback, while a command imports its modules. It has nothing to save yet."""
+    os._exit(INTERRUPTED)
+
+
+def runs_command(words: list[str]) -> bool:
+    """Return whether a process with these words is `python -m cnn_zoo.COMMAND`."""
+    return "-m" in words and words[words.index("-m") + 1].partition(".")[0] == __name__
+
+
+if runs_command(sys.orig_argv) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_at_ctrl_c)  # run() takes it back
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import refuse_existing
+from cnn_zoo.files import printable, refuse_existing
 from cnn_zoo.formats.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -143,13 +143,18 @@ def misclassified(
     """Return the `count` wrong predictions on the test set with the highest confidence."""
     import torch
 
-    from cnn_zoo.data import normalize
+    from cnn_zoo.formats.backbone_file import class_probabilities
 
+    if (data.num_classes, data.in_channels) != (description.num_classes, description.in_channels):
+        raise UserError(
+            f"The run's data have {data.num_classes} classes and {data.in_channels} channels, its network "
+            f"{description.num_classes} and {description.in_channels}; name images instead."
+        )
     _, labels = data.sets["test"]
     images = (data.images("test", indices) for indices in torch.arange(len(labels)).split(BATCH_SIZE))
-    batches = (normalize(batch, description.mean, description.std) for batch in images)
     with torch.no_grad():
-        confidence, predicted = torch.cat([model(batch).softmax(1) for batch in batches]).max(1)
+        answers = [class_probabilities(model, description, batch, "the checkpoint") for batch in images]
+    confidence, predicted = torch.cat(answers).max(1)
     order = confidence.argsort(descending=True)
     chosen = order[(predicted != labels)[order]][:count]
     return [Picture(f"test_{i:05d}", data.images("test", i[None])[0], description.classes[labels[i]]) for i in chosen]
@@ -164,7 +169,7 @@ def read_pictures(files: Sequence[Path], description: "NetworkDescription") -> l
         try:
             pixels, _ = read_pixels(path, description.image_size, description.in_channels)
         except UserError as error:
-            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.write(f"error: {printable(error)}\n")
         else:
             pictures.append(Picture(f"{i:03d}_{path.stem}", pixels))  # numbered: two folders may share a file name
     return pictures
@@ -181,10 +186,11 @@ def explain(
     import torch
 
     from cnn_zoo.data import normalize
+    from cnn_zoo.formats.backbone_file import class_probabilities
 
-    image = normalize(picture.pixels[None], description.mean, description.std)
     with torch.no_grad():
-        probabilities = model(image).softmax(1)[0]
+        probabilities = class_probabilities(model, description, picture.pixels[None], "the checkpoint")[0]
+    image = normalize(picture.pixels[None], description.mean, description.std)
     predicted = int(probabilities.argmax())
     heat = grad_cam(model, image, torch.tensor([predicted if target is None else target]))[0]
     title = f"predicted {description.classes[predicted]} ({probabilities[predicted]:.1%})"
@@ -220,7 +226,7 @@ def main(arguments: list[str]) -> None:
         heat, title = explain(model, description, picture, target)
         path = options.out / f"{picture.name}.png"
         save_figure(heat_map(picture.pixels, heat, "\n".join(title)), path, PICTURE_DPI)
-        print(f"{path}: {'; '.join(title)}")
+        print(f"{printable(path)}: {'; '.join(title)}")
     sys.exit(1 if len(pictures) < len(files) else 0)
 
 

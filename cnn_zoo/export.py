@@ -99,6 +99,9 @@ def main(arguments: list[str]) -> None:
     words = ["--config", str(config), *ON_ONE_CPU, "--ckpt_path", str(options.ckpt), *overrides]
     cli = CLI(words, training=False)
     load_weights(cli.model, str(options.ckpt))
+    for name, weight in cli.model.backbone.state_dict().items():
+        if not weight.isfinite().all():
+            raise UserError(f"The weights {name} in {options.ckpt} are not finite numbers; use another checkpoint.")
     task, data = cli.model.eval(), cli.datamodule
     data.prepare_data()
     data.setup("test")

@@ -1,8 +1,10 @@
-"""Files that are either complete or absent."""
+"""Write files that are either complete or absent, and read files of strangers within limits."""
 
 import csv
 import errno
 import os
+import stat
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ NOT_WRITABLE = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's control characters, halves of characters, and line breaks
 
 
 class NotWritableError(UserError):
@@ -42,6 +45,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # of any kind: a folder may be impossible, as in /proc
+        raise NotWritableError(path, error.strerror) from error
+    try:
         yield part
         with open(part, "rb") as file:
             os.fsync(file.fileno())
@@ -59,7 +65,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `rows` as a CSV file whose columns are the keys of the last row; other keys are left out."""
-    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
@@ -69,3 +75,43 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise UserError if `path` exists and must not be replaced."""
     if path.exists() and not overwrite:
         raise UserError(f"{path} already exists; add --overwrite to replace it.")
+
+
+def require_regular_file(path: Path) -> None:
+    """Raise UserError if `path` is a pipe, a device or a folder: reading it might never end.
+
+    Raises:
+        OSError: There is nothing at `path`, or it cannot be reached.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"{printable(path)} is not a regular file; give a file on the disk.")
+
+
+def read_text(path: Path, largest: int) -> str:
+    """Return the text of a UTF-8 file of at most `largest` bytes.
+
+    Raises:
+        UserError: The file is larger, or it is a pipe, a device or a folder.
+        OSError: The file cannot be read.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    require_regular_file(path)
+    with open(path, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise UserError(f"{printable(path)} has more than {largest / 1e6:g} MB, which is the limit for this file.")
+    return content.decode("utf-8")
+
+
+def printable(text: object) -> str:
+    """Return `text` in one line that any terminal and picture can show.
+
+    Line breaks, control characters and the bytes of a file name that is not UTF-8 become escapes such as \\n and \\xff.
+    """
+    return "".join(_escape(c) if unicodedata.category(c) in UNPRINTABLE else c for c in str(text))
+
+
+def _escape(character: str) -> str:
+    """Return an escape such as \\n. Python reads the byte ff of a file name that is not UTF-8 as U+DCFF."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import refuse_existing, write_csv
+from cnn_zoo.files import printable, refuse_existing, write_csv
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cnn_zoo.formats.description import NetworkDescription
 
-BATCH_SIZE = 64
+BATCH_SIZE = 64  # images, fewer if they have more than BATCH_PIXELS
+BATCH_PIXELS = 64 * 512 * 512
 DARK = 0.4  # the mean brightness below which training images are mostly black
 Classifier = Callable[["Tensor"], "Tensor"]  # uint8 (N, H, W, C) to probabilities float32 (N, num_classes)
 WIDTH_WITHOUT_TERMINAL = 160  # characters of a table in a file or a pipe
@@ -65,14 +66,13 @@ def checkpoint_classifier(path: Path, imports: bool) -> "tuple[NetworkDescriptio
     """Return the network of a checkpoint or a backbone.safetensors."""
     import torch
 
-    from cnn_zoo.data import normalize
-    from cnn_zoo.formats.backbone_file import load_classifier
+    from cnn_zoo.formats.backbone_file import class_probabilities, load_classifier
 
     model, description = load_classifier(path, imports=imports)
 
     @torch.inference_mode()
     def classify(images: "Tensor") -> "Tensor":
-        return model(normalize(images, description.mean, description.std)).softmax(1)
+        return class_probabilities(model, description, images, path)
 
     return description, classify
 
@@ -81,21 +81,25 @@ def onnx_classifier(path: Path) -> "tuple[NetworkDescription, Classifier]":
     """Return the network of an ONNX file, whether it returns logits or probabilities."""
     from cnn_zoo.formats.check import onnx_network
     from cnn_zoo.formats.description import NetworkDescription
-    from cnn_zoo.formats.onnx import open_session
+    from cnn_zoo.formats.onnx import open_session, require_classifier, root_cause
 
-    if not path.is_file():
-        raise UserError(f"There is no ONNX file {path}; a run folder contains one, model.onnx.")
     session = open_session(path)
     metadata = session.get_modelmeta().custom_metadata_map
     description = NetworkDescription.from_texts(metadata, path)
     description.require_images(path)
-    if "output" not in metadata:
+    if metadata.get("output") not in ("logits", "probabilities"):
         raise UserError(f"The metadata of {path} have no key 'output'; export it with python -m cnn_zoo.export.")
+    require_classifier(session, description, path)
     network = onnx_network(session, description.mean, description.std)
 
     def classify(images: "Tensor") -> "Tensor":
-        outputs = network(images)
-        return outputs if metadata["output"] == "probabilities" else outputs.softmax(1)
+        try:
+            outputs = network(images)
+            probabilities = outputs if metadata["output"] == "probabilities" else outputs.softmax(1)
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
+            raise UserError(f"onnxruntime cannot run {path}: {root_cause(error)}") from error
+        description.require_probabilities(probabilities, path)
+        return probabilities
 
     return description, classify
 
@@ -110,9 +114,10 @@ def classify_files(
 
     predictions: list[Prediction] = []
     errors: list[str] = []
-    for start in range(0, len(files), BATCH_SIZE):
+    batch_size = max(1, min(BATCH_SIZE, BATCH_PIXELS // description.image_size**2))
+    for start in range(0, len(files), batch_size):
         readable, images = [], []
-        for file in files[start : start + BATCH_SIZE]:
+        for file in files[start : start + batch_size]:
             try:
                 pixels, conversion = read_pixels(file, description.image_size, description.in_channels)
             except UserError as error:
@@ -144,7 +149,7 @@ def expected_images(description: "NetworkDescription") -> str:
 
 def csv_row(prediction: Prediction) -> dict[str, Any]:
     """Return a row of the CSV file: file, seen, class_1, probability_1, class_2, …"""
-    row: dict[str, Any] = {"file": str(prediction.file), "seen": prediction.conversion}
+    row: dict[str, Any] = {"file": printable(prediction.file), "seen": prediction.conversion}
     for k, (name, probability) in enumerate(prediction.classes, start=1):
         row |= {f"class_{k}": name, f"probability_{k}": probability}
     return row
@@ -158,7 +163,7 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     table = Table("image", "class", "what the network saw")
     for prediction in predictions:
         classes = "\n".join(f"{probability:7.2%}  {name}" for name, probability in prediction.classes)
-        table.add_row(escape(str(prediction.file)), escape(classes), escape(prediction.conversion))
+        table.add_row(escape(printable(prediction.file)), escape(classes), escape(prediction.conversion))
     Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL).print(table)
 
 
@@ -177,11 +182,11 @@ def main(arguments: list[str]) -> None:
     predictions, errors = classify_files(files, description, classify, options.top)
     if predictions and options.csv:
         write_csv(options.csv, [csv_row(prediction) for prediction in predictions])
-        print(f"{len(predictions):,} images: {options.csv}")
+        print(f"{len(predictions):,} images: {printable(options.csv)}")
     elif predictions:
         print_table(predictions)
     for error in errors:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(error)}\n")
     sys.exit(1 if errors else 0)
 
 

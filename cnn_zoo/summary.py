@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cnn_zoo import create_model, list_models
@@ -28,8 +29,8 @@ from cnn_zoo.analysis.layers import LayerRow, totals
 from cnn_zoo.analysis.plots import parameters_against_macs, save_figure
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import write_csv
-from cnn_zoo.formats.backbone_file import SUFFIXES, read_backbone, refuse_import
+from cnn_zoo.files import printable, write_csv
+from cnn_zoo.formats.backbone_file import SUFFIXES, load_network
 
 DEFAULT_SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}  # image_size in pixels
 WIDTH_WITHOUT_TERMINAL = 200  # characters of a table in a file or a pipe
@@ -114,7 +115,8 @@ def expand_patterns(names: list[str]) -> list[str]:
         pattern = "*" if name == "all" else name
         matches = list_models(pattern) if set(pattern) & set("*?[") else [name]
         if not matches:
-            raise UserError(f"No network of the zoo matches {name!r}; there are {', '.join(list_models())}.")
+            count = len(list_models())
+            raise UserError(f"No network of the zoo matches {name!r}; summary all lists its {count} networks.")
         expanded |= dict.fromkeys(matches)
     return list(expanded)
 
@@ -127,9 +129,7 @@ def backbone_and_arguments(name: str, given: dict[str, Any], imports: bool) -> t
     """
     if not name.endswith(SUFFIXES):
         return name, DEFAULT_SIZES | given
-    description, _ = read_backbone(name)
-    if not imports:
-        refuse_import(name, description.backbone)
+    _, description = load_network(name, imports=imports)  # its weights prove that its arguments are its own
     return description.backbone, description.sizes | description.backbone_args | given
 
 
@@ -191,7 +191,7 @@ def layers_table(rows: list[LayerRow], columns: str) -> Table:
         justify: Literal["left", "right"] = "left" if header in TEXT_COLUMNS else "right"
         table.add_column(header, justify=justify, no_wrap=header != "kind")  # on a narrow terminal, kind is cut off
     for row in rows:
-        table.add_row(*(CELLS[header](row) for header in headers))
+        table.add_row(*(escape(CELLS[header](row)) for header in headers))
     return table
 
 
@@ -206,7 +206,7 @@ def comparison_table(networks: list[dict[str, Any]]) -> Table:
         table.add_column(header, justify="left" if key == "network" else "right")
     for network in networks:
         cells = network | {"megabytes": f"{network['megabytes']:,.2f}"}
-        table.add_row(*(format_value(cells[key]) for key in COLUMNS))
+        table.add_row(*(escape(format_value(cells[key])) for key in COLUMNS))
     return table
 
 
@@ -264,10 +264,10 @@ def main(arguments: list[str]) -> None:
         print(markdown_table(networks))
         return
     console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
-    console.print(title, highlight=False, markup=False)
+    console.print(printable(title), highlight=False, markup=False)
     console.print(table)
     if text:
-        console.print(text, highlight=False)
+        console.print(text, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ python -m cnn_zoo.test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best
 
 import json
 
-from cnn_zoo.command_line.lightning_cli import CLI, load_weights
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user_error
 from cnn_zoo.command_line.run import run
 from cnn_zoo.errors import UserError
 
@@ -15,7 +17,8 @@ def main(arguments: list[str]) -> None:
     if not cli.config.ckpt_path:
         raise UserError("The checkpoint to test is missing; add --ckpt_path RUN/checkpoints/best.ckpt.")
     load_weights(cli.model, cli.config.ckpt_path)
-    (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    with report_as_user_error(MisconfigurationException):  # a limit_test_batches of less than one batch
+        (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     if cli.trainer.is_global_zero:
         names = [name for name in ("accuracy", "accuracy_top5", "loss") if f"test/{name}" in metrics]
         print(json.dumps({f"test_{name}": round(metrics[f"test/{name}"], 6) for name in names}))

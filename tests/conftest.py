@@ -24,6 +24,7 @@ QUICK = ROOT / "experiments" / "quickstart.yaml"
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: as many tests run as there are cores
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("repeatable", derandomize=True, max_examples=30, deadline=None, database=None)
+hypothesis.settings.register_profile("long", max_examples=1000, deadline=None, database=None)  # --hypothesis-profile
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -98,7 +98,8 @@ def test_a_network_of_the_users_own_comes_back(tmp_path):
     [
         (replace(DESCRIPTION, backbone="lenet6"), "did you mean lenet5"),
         (replace(DESCRIPTION, num_classes=7), "do not fit the network lenet5"),
-        (replace(DESCRIPTION, num_classes=10**9), "do not fit the network lenet5"),  # takes no memory either
+        (replace(DESCRIPTION, num_classes=100_000), "do not fit the network lenet5"),  # takes no memory either
+        (replace(DESCRIPTION, num_classes=10**9), "has the num_classes 1000000000; it must be a whole number from 1"),
     ],
 )
 def test_a_wrong_description_is_refused(description, message, saved):

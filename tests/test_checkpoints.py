@@ -9,7 +9,7 @@ import torch
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
 
-CONTENT = {"state_dict": {"weight": torch.arange(3.0)}, "epoch": 7}
+CONTENT = {"state_dict": {"weight": torch.arange(3.0)}, "epoch": 7, "hyper_parameters": {"backbone": "lenet5"}}
 REFUSED = "is not a checkpoint of this package, or it is damaged; nothing in it was run"
 
 
@@ -78,3 +78,37 @@ def test_for_a_damaged_last_checkpoint_the_one_before_it_is_named(tmp_path):
     (tmp_path / "previous.ckpt").write_text("text")
     with pytest.raises(UserError, match="the checkpoint before it is .*previous.ckpt"):
         read_checkpoint(tmp_path / "last.ckpt")
+
+
+WEIGHTS = {"module.conv1.weight": torch.arange(3.0)}
+
+
+@pytest.mark.parametrize(
+    ("content", "loaded"),
+    [
+        (WEIGHTS, "torch.load('net.pth', weights_only=True).items()"),
+        (
+            {"net": WEIGHTS, "acc": 0.9, "epoch": torch.tensor([1, 2])},
+            "torch.load('net.pth', weights_only=True)['net'].",
+        ),
+        (
+            {"state_dict": WEIGHTS, "optimizer": {"state": {}}},
+            "torch.load('net.pth', weights_only=True)['state_dict'].",
+        ),
+    ],
+    ids=["state dict", "net", "state_dict"],
+)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old format"])
+def test_for_weights_alone_the_message_loads_them(content, loaded, zipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "net.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match="net.pth contains weights alone \\(module.conv1.weight, …\\)") as refusal:
+        read_checkpoint("net.pth")
+    code = str(refusal.value).partition(".load_state_dict(")[2].removesuffix(").")
+    assert loaded in code
+    assert list(eval(code, {"torch": torch})) == ["conv1.weight"]
+
+
+def test_the_prefix_of_a_wrapped_network_is_removed_only_where_it_is(tmp_path):
+    with pytest.raises(UserError, match=r"load_state_dict\(torch.load\('.*net.pth', weights_only=True\)\)\.$"):
+        read_checkpoint(save({"conv1.weight": torch.arange(3.0)}, tmp_path / "net.pth"))

@@ -214,3 +214,15 @@ def test_no_step_waits_for_a_gpu(flip, pretended_gpu):
             for step, batch in batches:
                 take_steps(step, batch)
     assert step == 7
+
+
+# Its schedule
+
+
+def test_a_schedule_that_ends_before_the_training_is_refused_at_the_start():
+    task = small_task(scheduler="OneCycleLR", scheduler_args={"max_lr": 0.1, "total_steps": 3})
+    trainer = Trainer(max_epochs=1, limit_train_batches=4, logger=False, enable_checkpointing=False)
+    message = "model.scheduler_args.total_steps is 3, but the training has 4 steps; leave it out, or make it as long"
+    with pytest.raises(UserError, match=message):
+        trainer.fit(task, FashionMNIST(sample=True))
+    assert trainer.global_step == 0

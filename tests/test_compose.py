@@ -74,7 +74,7 @@ def test_arguments_of_a_later_yaml_or_key_stay(composed):
 
 def test_the_unit_of_an_old_schedule_goes_too(composed):
     config, line = composed("model: {scheduler_interval: epoch}", words=["--model.scheduler=warmup_cosine"])
-    assert config["model"]["scheduler_interval"] == "step"
+    assert config["model"]["scheduler_interval"] is None
     assert "without OneCycleLR's scheduler_args {max_lr: 0.004} and scheduler_interval epoch." in line
 
 
@@ -162,6 +162,7 @@ def test_a_configuration_comes_through_a_pipe(tmp_path, monkeypatch):
         (["experiments/old/experiments/mnist/lenet5.yaml"], "mnist/lenet5"),
         (["experiments/cifar10/resnet18.yaml", "my_changes.yaml"], "cifar10/resnet18+my_changes"),
         (["mine.v2.yaml", "experiments/augment/strong.yaml", "more.yaml"], "mine.v2+strong+more"),
+        (["mine.yaml", "mine.yaml"], "mine"),
         (["run/config.yaml", "more.yaml"], "my/run+more"),
         (["mine.yaml", "run/config.yaml"], "my/run"),
         (["mine.yaml", "trainer: {max_epochs: 3}"], "mine"),

@@ -34,7 +34,7 @@ def test_an_import_path_is_a_network_too():
     ("name", "arguments", "message"),
     [
         ("resnet19", {}, "no backbone 'resnet19' in the zoo; did you mean resnet9 or resnet18"),
-        ("transformer", {}, "no backbone 'transformer' in the zoo; choose one of mlp, lab_cnn, lenet5"),
+        ("transformer", {}, "no backbone 'transformer' in the zoo; summary all lists its 5"),
         ("no_such.network", {}, "cannot be imported"),
         ("math.pi", {}, "math.pi cannot be built"),
         ("lenet5", {"width": 2}, "takes no argument 'width'; it accepts num_classes, in_channels, image_size, act"),

@@ -1,6 +1,7 @@
 """The command that writes a trained network as a file for other programs."""
 
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import assert_refused, run_python
+from conftest import ROOT, assert_refused, run_python
 
 from cnn_zoo import export, load_backbone
 from cnn_zoo.data import FashionMNIST, normalize
@@ -65,6 +66,17 @@ def test_it_writes_an_onnx_file_beside_the_checkpoint(finished_run, images, logi
     path = folder.best.with_name("best.onnx")
     assert f"Written: {path}" in done.stdout
     torch.testing.assert_close(answers(path, images), logits, atol=1e-4, rtol=0)
+
+
+def test_the_commands_of_the_documentation_work_one_after_another(finished_run, invoke, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "RUN")
+    page = (ROOT / "docs" / "ship.md").read_text()
+    commands = re.findall(r"^python -m cnn_zoo.export (.*)$", page, re.MULTILINE)
+    for command in commands:
+        result = invoke(export.main, *command.replace("RUN/", f"{tmp_path}/RUN/").split())
+        assert result.status == 0, result.err
+    files = {path.name for path in (tmp_path / "RUN" / "checkpoints").iterdir()} - {"best.ckpt", "last.ckpt"}
+    assert files == {"best.onnx", "best.int8.onnx", "best.image_input.onnx"} and len(commands) == 3
 
 
 def test_an_onnx_file_has_the_metadata_of_the_one_that_fit_wrote(finished_run, export_best, tmp_path):
@@ -162,9 +174,17 @@ def test_a_file_that_exists_is_not_replaced(export_best, tmp_path):
 
 
 def test_a_checkpoint_that_is_not_in_a_run_folder_needs_a_configuration(invoke, tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "best.ckpt")
+    torch.save({"state_dict": {}, "hyper_parameters": {"backbone": "lenet5"}}, tmp_path / "best.ckpt")
     result = invoke(export.main, "--ckpt", tmp_path / "best.ckpt")
     assert_refused(result, "config.yaml; give the run's config.yaml with --config")
+
+
+@pytest.mark.parametrize("config", [True, False])
+def test_weights_alone_are_refused(config, finished_run, invoke, tmp_path):
+    torch.save({"module.weight": torch.zeros(1)}, tmp_path / "net.pth")
+    words = ["--config", finished_run / "config.yaml"] if config else []
+    result = invoke(export.main, "--ckpt", tmp_path / "net.pth", *words)
+    assert_refused(result, "net.pth contains weights alone (module.weight, …)")
 
 
 def test_nothing_in_a_checkpoint_is_run(finished_run, invoke, tmp_path):

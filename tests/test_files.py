@@ -8,7 +8,15 @@ import stat
 import pytest
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import NOT_WRITABLE, NotWritableError, refuse_existing, whole_file, write_csv
+from cnn_zoo.files import (
+    NOT_WRITABLE,
+    NotWritableError,
+    printable,
+    read_text,
+    refuse_existing,
+    whole_file,
+    write_csv,
+)
 
 
 def test_a_file_takes_its_place_once_it_is_complete(tmp_path):
@@ -80,3 +88,38 @@ def test_an_existing_file_is_replaced_only_on_request(tmp_path):
     refuse_existing(tmp_path / "file.txt", overwrite=True)
     with pytest.raises(UserError, match="file.txt already exists; add --overwrite to replace it"):
         refuse_existing(tmp_path / "file.txt", overwrite=False)
+
+
+def test_a_text_is_read_up_to_its_limit(tmp_path):
+    (tmp_path / "file.txt").write_text("größe", encoding="utf-8")
+    assert read_text(tmp_path / "file.txt", 7) == "größe"
+    with pytest.raises(UserError, match="file.txt has more than 6e-06 MB, which is the limit for this file"):
+        read_text(tmp_path / "file.txt", 6)
+
+
+def test_a_pipe_a_device_and_a_folder_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe", tmp_path / "zero", tmp_path):
+        with pytest.raises(UserError, match=f"{path.name} is not a regular file"):
+            read_text(path, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größe 1/2.png", "größe 1/2.png"),
+        ("a\nb\0", "a\\nb\\x00"),
+        ("\x1b[31m", "\\x1b[31m"),
+        (os.fsdecode(b"caf\xe9"), "caf\\xe9"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_names_are_shown_as_text(text, shown):
+    assert printable(text) == shown
+    assert shown.encode()
+
+
+def test_a_name_that_is_no_text_is_no_reason_to_lose_a_csv_file(tmp_path):
+    write_csv(tmp_path / "rows.csv", [{"file": os.fsdecode(b"caf\xe9")}])
+    assert (tmp_path / "rows.csv").read_text(encoding="utf-8") == "file\ncaf\\udce9\n"

@@ -15,6 +15,7 @@ from torch import nn
 from cnn_zoo import fit
 
 FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
+PICTURES = {"curves.png", "confusion_matrix.png", "misclassified.png"}
 OFF = ["--export=null", "--curves=null", "--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
 CROPS = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"size": 28, "padding": 4}}]'
 
@@ -29,9 +30,8 @@ def test_the_quick_start_learns(tmp_path):
 
 def test_the_run_folder_is_complete(finished_run):
     files = {path.name for path in finished_run.iterdir() if not path.name.startswith("events.out.tfevents.")}
-    pictures = {"curves.png", "confusion_matrix.png", "misclassified.png"}
     written = {"metrics.csv", "model.onnx", "backbone.safetensors", "result.json"}
-    assert files == pictures | written | {"config.yaml", "hparams.yaml", "checkpoints", "train", "val", "test"}
+    assert files == PICTURES | written | {"config.yaml", "hparams.yaml", "checkpoints", "train", "val", "test"}
     assert {path.name for path in (finished_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(finished_run.rglob("*.part*")) == []
 
@@ -71,11 +71,41 @@ def test_averaged_weights_are_tested_and_kept(quick_fit):
     assert 0 <= card["test_accuracy_flip"] <= 1
 
 
-def test_a_schedule_with_an_end_cannot_be_made_longer(quick_fit, invoke, tmp_path):
-    folder, _ = quick_fit(*FEW, *OFF)
-    longer = ["--trainer.max_epochs=3", "--ckpt_path", folder / "checkpoints" / "last.ckpt"]
-    result = invoke(fit.main, "--config", QUICK, *FEW, *OFF, *longer, "--trainer.default_root_dir", tmp_path / "runs")
-    assert_refused(result, "OneCycleLR has reached its end")
+LOGGERS = [
+    {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "tensorboard"}},
+    {"class_path": "CSVLogger", "init_args": {"save_dir": "csv"}},
+]
+
+
+@pytest.mark.parametrize("loggers", [False, LOGGERS[1], LOGGERS], ids=["none", "CSVLogger", "two"])
+def test_with_any_loggers_the_run_folder_is_complete_and_continues(loggers, quick_fit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [*FEW, "--network_pictures=null", "--export=null", "--model.scheduler=null"]
+    words.append(f"--trainer.logger={json.dumps(loggers)}")
+    first, _ = quick_fit(*words)
+    folder, card = quick_fit(*words, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert first == folder == tmp_path / "runs" / "quickstart" / "version_0" and card["epochs"] == 3
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"config.yaml", "result.json", "metrics.csv", "checkpoints"} | PICTURES
+    assert [line.partition(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]] == ["1", "2", "3"]
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    own = {path.name for path in tmp_path.iterdir()} - {"runs"}
+    assert own == {"tensorboard", "csv"} if loggers == LOGGERS else own == ({"csv"} if loggers else set())
+
+
+def test_a_try_of_one_batch_writes_nothing(invoke, tmp_path):
+    result = invoke(
+        fit.main, "--config", QUICK, "--trainer.fast_dev_run=true", "--trainer.default_root_dir", tmp_path / "runs"
+    )
+    assert result.status == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_refused_leaves_no_folder(invoke, tmp_path):
+    result = invoke(
+        fit.main, "--config", QUICK, "--data.batch_size=2000", "--trainer.default_root_dir", tmp_path / "runs"
+    )
+    assert_refused(result, "more than the 1833 training images")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_training_with_data_workers_ends(tmp_path):

@@ -68,6 +68,12 @@ def test_classes_are_the_folders_and_a_test_set_is_held_out(pets):
     assert sizes_of(data) == [32, 4, 4]
 
 
+def test_the_names_of_classes_are_one_line_of_text(pets):
+    (pets / "cat").rename(pets / "c\na\udcfft")
+    data = ready(ImageFolder(str(pets), image_size=8))
+    assert data.classes == ("c\\na\\xfft", "dog")
+
+
 def test_a_test_set_of_its_own_is_used_whole(pets):
     split_off_a_test_set(pets)
     assert sizes_of(ImageFolder(str(pets), 32, batch_size=8)) == [36, 4, 40]

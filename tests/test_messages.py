@@ -11,7 +11,7 @@ from conftest import QUICK, assert_refused
 from PIL import Image
 
 from cnn_zoo import fit
-from cnn_zoo.command_line.messages import near_miss, one_sentence
+from cnn_zoo.command_line.messages import SYNONYMS, near_miss, one_sentence
 
 WORDS = [
     ("--model.backbone resnet19", "no backbone 'resnet19' in the zoo; did you mean resnet9 or resnet18"),
@@ -31,8 +31,20 @@ WORDS = [
     ("--model.optimizer torch.optim.SDG", "'torch.optim.SDG' cannot be imported"),
     ("--model.optimizer torch.nn.Linear", "torch.nn.Linear needs the argument 'out_features'"),
     ("--model.optimizer_args.lrr 1", "takes no argument 'lrr'"),
-    ("--model.optimizer_args.lr -1", "Invalid learning rate"),
-    ("--model.scheduler_args.max_lr high", "OneCycleLR cannot be built"),
+    ("--model.optimizer SparseAdam --model.scheduler null", "SparseAdam, which takes sparse gradients alone; use Adam"),
+    ("--model.optimizer_args.lr -1", "model.optimizer_args.lr is -1; a learning rate is a number above 0"),
+    ("--model.optimizer_args.lr 0", "model.optimizer_args.lr is 0; a learning rate"),
+    ("--model.optimizer_args.lr nan", "model.optimizer_args.lr is 'nan'; a learning rate"),
+    ("--model.optimizer_args.lr .nan", "model.optimizer_args.lr is nan; a learning rate"),
+    ("--model.scheduler_args.max_lr high", "model.scheduler_args.max_lr is 'high'; a learning rate"),
+    ("--model.scheduler_args.max_lr -1", "model.scheduler_args.max_lr is -1; a learning rate"),
+    ("--model.scheduler StepLR --model.scheduler_args.step_size 0", "schedule StepLR fails with model.scheduler_args"),
+    ("--model.scheduler CosineAnnealingLR --model.scheduler_args.T_max 0", "CosineAnnealingLR fails with"),
+    ("--model.scheduler ExponentialLR --model.scheduler_args.gamma -1", "the learning rate -0.004 after 1 of its"),
+    ("--model.scheduler warmup_cosine --model.scheduler_args.warmup 2", "scheduler_args.warmup is 2; it must be a"),
+    ("--model.weights x", "no key 'model.weights'; did you mean 'model.backbone_args.weights'?"),
+    ("--lr 1", "no key 'lr'; did you mean 'model.optimizer_args.lr'?"),
+    ("--data.workers 2", "takes no option 'workers'; did you mean 'num_workers'?"),
     ("--model.scheduler_args.max_lr 1e30", "loss became nan at step 1"),
     ("--model.scheduler_interval week", "model.scheduler_interval must be step or epoch"),
     ("--trainer.max_epoch 3", "'trainer.max_epoch'; did you mean 'trainer.max_epochs'? --help lists the usual keys"),
@@ -45,6 +57,27 @@ WORDS = [
     ("--trainer.precision 7", "trainer.precision must be"),
     ("--trainer.limit_train_batches -1", "limit_train_batches"),
     ("--trainer.accumulate_grad_batches 0", "trainer.accumulate_grad_batches is 0; it must be at least 1"),
+    ("--trainer.accelerator tpu", "torch_xla"),
+    ("--trainer.precision 16-mixed --trainer.accelerator cpu", "precision is 16-mixed, which a CPU does not have; use bf16"),
+    ("--trainer.precision 16-true --trainer.accelerator cpu", "precision is 16-true, which a CPU does not have"),
+    ("--trainer.gradient_clip_val -1", "trainer.gradient_clip_val is -1; it must be at least 0"),
+    ("--trainer.min_epochs 50", "trainer.min_epochs is 50, more than trainer.max_epochs, which is 15"),
+    ("--trainer.val_check_interval 0", "trainer.val_check_interval is 0"),
+    ("--trainer.default_root_dir=", "trainer.default_root_dir is empty"),
+    ("--trainer.default_root_dir=/proc/runs", "/proc/runs/quickstart/version_0 cannot be made"),
+    ("--ema.update_every_n_steps 0", "ema.update_every_n_steps is 0; it must be at least 1"),
+    ("--early_stopping.patience -1", "early_stopping.patience is -1; it must be at least 0"),
+    ("--early_stopping.patience 5000000000", "it must be at least 0 and at most 1,000,000,000"),
+    ("--checkpoint.every_n_epochs 0", "checkpoint.every_n_epochs is 0; it must be at least 1"),
+    ("--calibration.bins 0", "calibration.bins is 0; it must be from 1 to 1,000"),
+    ("--quality.bins 0", "calibration.bins is 0"),
+    ("--data.root= --data.sample false", "data.root is empty"),
+    ("--data.image_size 2000000000", "image_size is 2000000000; it must be from 1 to 10,000 px"),
+    ("--data.augment.crop 28", "augment.crop is 28; it must be from 0 (off) to 27 for images of 28 x 28 px"),
+    ("--data.augment.cutout 29", "augment.cutout is 29; it must be from 0 (off) to 28"),
+    ("--data.batch_size 1 --model.backbone resnet20", "data.batch_size is 1, but resnet20 has batch norms"),
+    ("--data.transforms+=torch.nn.Flatten", "data.transforms make 1 x 784 of an image of 1 x 28 x 28; they must keep"),
+    ("--data.transforms+=torch.nn.Tanhshrink", "data.transforms cannot be used: "),
     ("--trainer.check_val_every_n_epoch 0", "trainer.check_val_every_n_epoch is 0"),
     ("--trainer.profiler nothing", "profiler"),
     ("--seed_everything -1", "-1 is not in bounds"),
@@ -163,9 +196,34 @@ def test_a_command_without_a_configuration(invoke):
     assert_refused(invoke(fit.main), "model.backbone, data must be given; name a YAML file, --config FILE.yaml")
 
 
-@pytest.mark.parametrize(("word", "message"), [("colour", " did you mean 'color'?"), ("shape", "")])
-def test_the_closest_word_is_suggested(word, message):
-    assert near_miss(word, ["color", "size"]) == message
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("model.bakbone", "model.backbone"),
+        ("modle.backbone", "model.backbone"),
+        ("max_epochs", "trainer.max_epochs"),
+        ("model.max_epochs", "trainer.max_epochs"),
+        ("colour", "color"),
+        ("epochs", "trainer.max_epochs"),
+        ("trainer.gpus", "trainer.devices"),
+        ("seed", "seed_everything"),
+        ("model.learning_rate", "model.optimizer_args.lr"),
+        ("pretrained", "model.backbone_args.weights"),
+    ],
+)
+def test_the_key_that_was_meant_is_suggested(word, meant):
+    assert near_miss(word, ["model.backbone", "model.loss", "trainer.max_epochs", "color"]) == f" did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize("word", ["model.glass", "shape", "model.los_angeles", "lr2"])
+def test_a_word_of_another_meaning_is_not_suggested(word):
+    assert near_miss(word, ["model.backbone", "model.loss", "size", "ema"]) == ""
+
+
+def test_each_synonym_means_a_key_that_exists(invoke):
+    keys = invoke(fit.main, "--help", "all").out
+    for meant in SYNONYMS.values():
+        assert meant.removeprefix("model.backbone_args.").removeprefix("model.optimizer_args.").split(".")[-1] in keys
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What fit refuses before it trains. tests/test_messages.py has values of single keys."""
 
+import json
+
 import pytest
 from conftest import QUICK, assert_refused
 from lightning.pytorch import callbacks
@@ -7,9 +9,11 @@ from lightning.pytorch import callbacks
 from cnn_zoo import fit
 from cnn_zoo.command_line.refusals import REFUSED_CALLBACKS, refuse_callbacks, refuse_name
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.run_folder import RunFolder
 
 FEW = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1"]
 FEW += ["--trainer.limit_test_batches=1", "--export=null", "--network_pictures=null"]
+CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
 PER_STEP = {"scheduler": "OneCycleLR", "scheduler_args": {"max_lr": 0.1}, "scheduler_interval": "step"}
 REQUIRED = {
     "ModelPruning": ["--trainer.callbacks.pruning_fn=l1_unstructured"],
@@ -37,23 +41,21 @@ def test_a_callback_whose_package_is_missing_is_refused(invoke, tmp_path, monkey
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("Timer", []),
-        ("ModelSummary", []),
-        ("RichProgressBar", []),
-        ("TQDMProgressBar", []),
-        ("GradientAccumulationScheduler", ["--model.scheduler_interval=epoch"]),
-        ("lightning.pytorch.callbacks.ModelCheckpoint", ["--trainer.callbacks.save_top_k=-1"]),
-    ],
-)
-def test_other_callbacks_of_lightning_work(name, words, invoke, tmp_path):
-    result = add_callback(invoke, tmp_path, name, *words)
+def test_other_callbacks_of_lightning_work(invoke, tmp_path):
+    others = ["Timer", "ModelSummary", "RichProgressBar", {"class_path": CHECKPOINT, "init_args": {"save_top_k": -1}}]
+    words = [f"--trainer.callbacks={json.dumps(others)}", "--trainer.default_root_dir", tmp_path]
+    assert invoke(fit.main, "--config", QUICK, *FEW, *words).status == 0
+    run = RunFolder(tmp_path / "quickstart" / "version_0")
+    recorded = run.read_config()["trainer"]["callbacks"]
+    names = [callback["class_path"].rpartition(".")[2] for callback in recorded]
+    assert names == ["Timer", "ModelSummary", "RichProgressBar", "ModelCheckpoint"]
+    files = {path.name for path in run.checkpoints.iterdir()}
+    assert files == {"best.ckpt", "last.ckpt", "epoch=0-step=0.ckpt", "epoch=1-step=1.ckpt"}
+
+
+def test_the_number_of_steps_may_change_where_the_schedule_counts_epochs(invoke, tmp_path):
+    result = add_callback(invoke, tmp_path, "GradientAccumulationScheduler", "--model.scheduler_interval=epoch")
     assert result.status == 0, result.err
-    files = {path.name for path in (tmp_path / "quickstart" / "version_0" / "checkpoints").iterdir()}
-    more = {"epoch=0-step=0.ckpt", "epoch=1-step=1.ckpt"} if "ModelCheckpoint" in name else set()
-    assert files == {"best.ckpt", "last.ckpt"} | more
 
 
 class OwnFinetuning(callbacks.BackboneFinetuning):

@@ -85,6 +85,12 @@ def test_the_card_is_printed(capsys):
     assert "a title" in out and "test accuracy" in out and "80 %" in out
 
 
+def test_a_name_is_printed_as_it_is(capsys):
+    print_card("[/red] on $x$", {"by class": "[bold]cat 50%, [/] 20%"})
+    out = capsys.readouterr().out
+    assert "[/red] on $x$" in out and "[bold]cat 50%, [/] 20%" in out
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A clock whose seconds the test sets."""

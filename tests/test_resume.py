@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,14 @@ from lightning.pytorch import Callback
 
 from cnn_zoo import fit
 from cnn_zoo.callbacks.lightning_private import stop_after_step
-from cnn_zoo.callbacks.resume import link_or_copy, remove_unfinished_files, restore_random_state
+from cnn_zoo.callbacks.resume import (
+    link_or_copy,
+    old_schedule_length,
+    refuse_other_recipe,
+    remove_unfinished_files,
+    restore_random_state,
+)
+from cnn_zoo.errors import UserError
 
 FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
 OFF = ["--export=null", "--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
@@ -168,6 +176,88 @@ def test_a_run_folder_can_be_moved(quick_fit, invoke, tmp_path):
     (state,) = (value for key, value in states.items() if key.startswith("ModelCheckpoint"))
     assert float(state["best_model_score"]) == pytest.approx(again["val_accuracy"])
     assert list(state["best_k_models"]) == [str(best)]
+
+
+# More epochs
+
+
+def contents(folder):
+    """Return the content and the time of each file."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "length"),
+    [
+        ("OneCycleLR --model.scheduler_args.max_lr=0.01", "10 steps, but the training would now have 15"),
+        ("warmup_cosine", "10 steps, but the training would now have 15"),
+        ("CosineAnnealingLR --model.scheduler_interval=epoch", "2 epochs, but the training would now have 3"),
+    ],
+)
+def test_a_schedule_that_fits_the_length_cannot_be_longer_and_nothing_is_written(
+    schedule, length, quick_fit, invoke, tmp_path
+):
+    words = [*FEW, *OFF, *f"--model.scheduler={schedule}".split()]
+    folder, _ = quick_fit(*words)
+    before = contents(tmp_path)
+    for checkpoint in ("last", folder / "checkpoints" / "best.ckpt"):
+        longer = ["--trainer.max_epochs=3", "--ckpt_path", checkpoint, "--trainer.default_root_dir", tmp_path / "runs"]
+        message = f"has the shape of a training of {length}, so it cannot be continued; start a new run of that length"
+        assert_refused(invoke(fit.main, "--config", QUICK, *words, *longer), message)
+        assert contents(tmp_path) == before and [path.name for path in folder.parent.iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize(("state", "length"), [({"total_steps": 10}, 10), ({"T_max": 7}, 7), ({}, None)])
+def test_the_schedule_of_an_older_checkpoint_has_its_length(state, length):
+    assert old_schedule_length({"lr_schedulers": [state]}) == length
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("StepLR --model.scheduler_args.step_size=1", [4e-3, 4e-4, 4e-5]),
+        ("ReduceLROnPlateau --model.scheduler_args.threshold=100", [4e-3] * 3),
+    ],
+)
+def test_any_other_schedule_continues_with_more_epochs(schedule, rates, quick_fit):
+    words = [*FEW, *OFF, *f"--model.scheduler={schedule}".split()]
+    quick_fit(*words)
+    folder, _ = quick_fit(*words, "--trainer.max_epochs=3", "--ckpt_path=last")
+    lines = (folder / "metrics.csv").read_text().splitlines()[1:]
+    assert [float(line.split(",")[1]) for line in lines] == pytest.approx(rates)
+
+
+SAVED = {"optimizer": "torch.optim.SGD", "optimizer_args": {"lr": 0.1}}
+SAVED |= {"scheduler": "StepLR", "scheduler_args": {"step_size": 2}, "scheduler_interval": "epoch"}
+
+
+SPELT_OTHERWISE = {"optimizer": "SGD", "scheduler": "torch.optim.lr_scheduler.StepLR"}
+
+
+@pytest.mark.parametrize("same", [{}, SPELT_OTHERWISE, {"scheduler": None, "scheduler_args": {}}], ids=str)
+def test_a_training_continues_with_its_optimizer_and_schedule(same):
+    refuse_other_recipe(SAVED, SAVED | same)
+    refuse_other_recipe({}, SAVED | same)  # a file that does not name them
+
+
+OTHER = [("optimizer", "Adam"), ("optimizer_args", {"lr": 0.01}), ("optimizer_args", None)]
+OTHER += [("scheduler", "ExponentialLR"), ("scheduler_args", {"step_size": 3}), ("scheduler_interval", "step")]
+
+
+@pytest.mark.parametrize(("key", "value"), OTHER)
+def test_another_optimizer_or_schedule_is_refused(key, value):
+    message = f"model.{key} is {value}, but that of the checkpoint is {SAVED[key]}; a training that continues keeps its"
+    with pytest.raises(UserError, match=re.escape(message)):
+        refuse_other_recipe(SAVED, SAVED | {key: value})
+
+
+def test_another_learning_rate_is_refused_and_nothing_is_written(continued, invoke):
+    folder = continued[0]
+    before = contents(folder)
+    words = ["--config", folder / "config.yaml", "--ckpt_path", folder / "checkpoints" / "last.ckpt"]
+    result = invoke(fit.main, *words, "--trainer.max_epochs=4", "--model.optimizer_args.lr=0.001")
+    assert_refused(result, "model.optimizer_args is {'lr': 0.001, 'weight_decay': 0.01}, but that of the checkpoint is")
+    assert contents(folder) == before
 
 
 # Its parts

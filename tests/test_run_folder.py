@@ -34,6 +34,13 @@ def test_the_configuration_is_that_of_the_run(finished_run):
         (b"[1, 2]", "does not contain keys with values"),
         (b"", "does not contain keys with values"),
         (b"model: !!python/object/apply:os.mkdir [ran]", "cannot be read"),
+        (
+            b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (c + 1, c + 1, c, c) for c in range(97, 121)),
+            "100,000",
+        ),
+        (b"a: &a [*a]", "those of its aliases included"),
+        (b"a: " + 60 * b"[" + 60 * b"]", "a depth of 50"),
+        (b"a: " + 1_000_000 * b"x", "more than 1 MB"),
     ],
 )
 def test_what_is_not_a_configuration_is_refused(content, message, tmp_path, monkeypatch):
@@ -45,6 +52,11 @@ def test_what_is_not_a_configuration_is_refused(content, message, tmp_path, monk
         folder.read_config()
     assert str(folder.config) in str(refusal.value) and "\n" not in str(refusal.value)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_configuration_may_have_aliases(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: &a {b: 1}\nc: *a\nd: {<<: *a, e: 2}\n")
+    assert read_config(tmp_path / "config.yaml") == {"a": {"b": 1}, "c": {"b": 1}, "d": {"b": 1, "e": 2}}
 
 
 def test_the_newest_run_has_the_highest_number_and_a_last_checkpoint(tmp_path):

@@ -1,5 +1,6 @@
 """What is read from run folders, whatever state they are in."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,40 @@ def test_a_run_that_has_just_begun(tmp_path):
         ('{"test_accuracy": NaN}', "its test accuracy is nan"),
         ('{"test_accuracy": 81.2}', "its test accuracy is 81.2, which is not a fraction from 0 to 1"),
         ("[" * 100_000, "result.json cannot be read"),
+        (card_of(params=10**400), "its params is 1000"),
+        (card_of(macs=1e308), "its macs is 1e+308, which fit does not write"),
+        (card_of(params=-1), "its params is -1"),
+        (card_of(val_accuracy=7), "its val_accuracy is 7"),
+        (card_of(seed=[1]), "its seed is [1]"),
+        (card_of(backbone_args={"a": {"b": [[[]]]}}), "its backbone_args is {"),
+        (card_of(experiment=["x"]), "its experiment is ['x']"),
     ],
+    ids=lambda value: str(value)[-30:],
 )
 def test_a_broken_card(card, complaint, tmp_path):
     run = read_run(write_run(tmp_path / "x", card))
     assert run.state == "broken"
     assert complaint in run.complaints[0]
     assert run.backbone == "lenet5"  # from the configuration
+
+
+def test_a_card_that_never_ends(tmp_path):
+    folder = write_run(tmp_path / "x")
+    (folder / "result.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe")
+    (folder / "metrics.csv").unlink()
+    (folder / "metrics.csv").symlink_to(folder / "pipe")
+    run = read_run(folder)
+    assert run.state == "broken"
+    assert len(run.complaints) == 2
+    assert all("is not a regular file" in complaint for complaint in run.complaints)
+
+
+def test_names_are_one_line_of_text(tmp_path):
+    run = read_run(write_run(tmp_path / "x", card_of(experiment="a\0\n\ud800", backbone="b" * 1000)))
+    assert run.state == "finished"
+    assert run.experiment == "a\\x00\\n\\ud800"
+    assert len(run.network) < 210
 
 
 def test_a_card_that_is_no_text(tmp_path):

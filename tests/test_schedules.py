@@ -58,3 +58,18 @@ def test_warmup_cosine_ends_at_its_final_rate():
 def test_a_wrong_schedule_is_refused(path, arguments, message):
     with pytest.raises(UserError, match=message):
         rates(path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "names"),
+    [
+        ("OneCycleLR", {"max_lr": 0.1}, ["total_steps"]),
+        ("OneCycleLR", {"max_lr": 0.1, "total_steps": 3}, []),
+        ("warmup_cosine", {}, ["total_steps"]),
+        ("CosineAnnealingLR", {}, ["T_max"]),
+        ("CyclicLR", {}, ["step_size_up"]),
+        ("StepLR", {"step_size": 3}, []),
+    ],
+)
+def test_a_schedule_that_is_given_no_length_takes_that_of_the_training(path, arguments, names):
+    assert lengths_left_out(path, arguments) == names

@@ -6,9 +6,12 @@ import os
 import pytest
 import torch
 from conftest import QUICK, ROOT, assert_refused
+from PIL import Image
 from safetensors.torch import save_file
 
-from cnn_zoo import create_model, fit, test
+from cnn_zoo import create_model, explain, fit, predict, summary, test
+from cnn_zoo.formats.backbone_file import save_backbone
+from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.tasks import Classification
 
 NOTHING_RUN = "is not a checkpoint of this package, or it is damaged; nothing in it was run"
@@ -117,3 +120,29 @@ def test_no_module_runs_what_it_reads(path):
             assert ast.unparse(node.func) not in RUNS_WHAT_IT_READS
             assert ast.unparse(node.func) != "torch.load" or words.get("weights_only") == "True"
             assert words.get("weights_only", "True") == "True" and words.get("allow_pickle", "False") == "False"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Make every attempt at a network connection fail the test."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a network connection")
+
+    for name in ("torch.hub.download_url_to_file", "socket.getaddrinfo", "socket.socket.connect"):
+        monkeypatch.setattr(name, refuse)
+
+
+@pytest.mark.parametrize("command", [predict, summary, explain], ids=["predict", "summary", "explain"])
+@pytest.mark.parametrize("argument", [{"weights": "SqueezeNet1_1_Weights.IMAGENET1K_V1"}, {"pretrained": True}])
+def test_a_file_fetches_no_weights(command, argument, no_network, invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sizes = {"num_classes": 2, "in_channels": 3, "image_size": 64}
+    images = {"classes": ["a", "b"], "mean": [0.5], "std": [0.5]}
+    model = create_model("torchvision/squeezenet1_1", **sizes)
+    description = NetworkDescription("torchvision/squeezenet1_1", **sizes, **images, backbone_args=argument)
+    save_backbone(model, tmp_path / "net.safetensors", description)
+    Image.new("RGB", (64, 64)).save(tmp_path / "image.png")
+    words = ["net.safetensors"] if command is summary else ["--ckpt", "net.safetensors", "image.png"]
+    result = invoke(command.main, *words)
+    assert result.status == 0, result.err

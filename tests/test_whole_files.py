@@ -16,6 +16,8 @@ from cnn_zoo.errors import UserError
 FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
 OFF = ["--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
 
+NETWORK = {"hyper_parameters": {"backbone": "lenet5"}}
+
 
 def disk_full(name, after=0):
     """Return an os.replace that fails for the file `name` once it was written `after` times."""
@@ -32,16 +34,16 @@ def disk_full(name, after=0):
 
 
 def test_a_checkpoint_comes_back(tmp_path):
-    WholeFileCheckpoints().save_checkpoint({"state_dict": {"weight": torch.arange(3)}}, tmp_path / "a.ckpt")
+    WholeFileCheckpoints().save_checkpoint(NETWORK | {"state_dict": {"weight": torch.arange(3)}}, tmp_path / "a.ckpt")
     loaded = WholeFileCheckpoints().load_checkpoint(tmp_path / "a.ckpt")
     assert loaded["state_dict"]["weight"].tolist() == [0, 1, 2]
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    WholeFileCheckpoints().save_checkpoint({"state_dict": {}, "number": 1}, tmp_path / "a.ckpt")
+    WholeFileCheckpoints().save_checkpoint(NETWORK | {"state_dict": {}, "number": 1}, tmp_path / "a.ckpt")
     monkeypatch.setattr("os.replace", disk_full("a.ckpt"))
     with pytest.raises(UserError, match="a.ckpt cannot be written"):
-        WholeFileCheckpoints().save_checkpoint({"state_dict": {}, "number": 2}, tmp_path / "a.ckpt")
+        WholeFileCheckpoints().save_checkpoint(NETWORK | {"state_dict": {}, "number": 2}, tmp_path / "a.ckpt")
     assert WholeFileCheckpoints().load_checkpoint(tmp_path / "a.ckpt")["number"] == 1
 
 
@@ -59,6 +61,13 @@ def test_the_configuration_starts_the_run_again(finished_run):
 
 def test_the_hyper_parameters_are_written(finished_run):
     assert yaml.safe_load((finished_run / "hparams.yaml").read_text())["backbone"] == "lenet5"
+
+
+def test_a_run_whose_data_are_missing_has_no_configuration(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr("cnn_zoo.data.FashionMNIST.sources", ("http://127.0.0.1:9",))
+    words = ["--data.sample=false", "--data.root", tmp_path / "data", "--trainer.default_root_dir", tmp_path / "runs"]
+    assert_refused(invoke(fit.main, "--config", QUICK, *words), "could not be downloaded")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def fvcore_macs_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> d
         warnings.simplefilter("ignore", FutureWarning)  # fvcore scripts its losses on import
         from fvcore.nn import FlopCountAnalysis
 
-    model = copy.deepcopy(model).eval().cpu()
+    model = copy.deepcopy(model).eval().cpu().float()
     counter = FlopCountAnalysis(model, torch.zeros(1, *image_shape))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     logging.getLogger("fvcore").setLevel(logging.ERROR)

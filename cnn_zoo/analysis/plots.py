@@ -56,7 +56,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], best_epoch: float, titl
             key = f"{stage}/{metric}"
             points = [(row["epoch"], scale * row[key]) for row in rows if key in row]
             if points:
-                marker = "o" if len(rows) < 3 else None  # mark short curves: one point makes no line
+                marker = "o" if len(points) < 3 else None  # mark short curves: one point makes no line
                 axes.plot(*zip(*points, strict=True), label=label, marker=marker)
         axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best epoch ({int(best_epoch)})")
         axes.set(xlabel="epoch", ylabel=metric + unit)

@@ -14,7 +14,9 @@ from cnn_zoo.backbones.weights import imagenet_sized, load_weights_into, torchvi
 from cnn_zoo.errors import UserError
 from cnn_zoo.imports import accepted_by, call_checked, import_object, reason
 
+LARGEST_IMAGE = 10_000  # px
 CHECKED_IMAGES = 2  # with one image, a `view` that mixes the images of a batch would not be seen
+EXAMPLES = "lenet5, resnet20 and mobilenet_v2"
 ADVICE = "use the sizes it is made for, or let it take the arguments num_classes, in_channels and image_size."
 
 
@@ -34,7 +36,7 @@ def create_model(
             three sizes below that it takes by name.
         num_classes: The number of logits.
         in_channels: The channels of an image: 3 for colour, 1 for grey.
-        image_size: The side of the square images in px.
+        image_size: The side of the square images in px, at most 10,000.
         weights: The name of torchvision's weights (`ResNet18_Weights.IMAGENET1K_V1`) or a safetensors file of ours.
         arguments: What this network lets you vary, such as its width, depth or activation.
 
@@ -42,6 +44,8 @@ def create_model(
         UserError: There is no such network, it has no such argument or refuses its value, it does not fit the sizes,
             or the weights belong to another network.
     """
+    if not 1 <= image_size <= LARGEST_IMAGE:
+        raise UserError(f"image_size is {image_size}; it must be from 1 to {LARGEST_IMAGE:,} px.")
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
     if name.startswith("torchvision/"):
         architecture = name.removeprefix("torchvision/")
@@ -67,7 +71,9 @@ def find_backbone(name: str) -> Callable[..., nn.Module]:
     if "." in name:
         return import_object(name)
     near = difflib.get_close_matches(name, ZOO)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(ZOO)}."
+    hint = f"summary all lists its {len(ZOO)} networks, such as {EXAMPLES}."
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
     raise UserError(f"There is no backbone {name!r} in the zoo; {hint}")
 
 

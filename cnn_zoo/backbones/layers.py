@@ -136,8 +136,19 @@ def require_multiplier(name: str, value: float) -> float:
     Raises:
         UserError: It is not a number above 0.
     """
-    if not 0 < value < math.inf:
-        raise UserError(f"{name} is {value}; it must be a number above 0: 1 is the network of the paper, 2 doubles it.")
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"{name} is {value!r}; it must be a number above 0: 1 is the paper's network, 2 doubles it.")
+    return value
+
+
+def require_whole(name: str, value: int) -> int:
+    """Return a number of channels, neurons, groups or pixels.
+
+    Raises:
+        UserError: It is not a whole number from 1.
+    """
+    if type(value) is not int or value < 1:  # True is an int, too
+        raise UserError(f"{name} is {value!r}; it must be a whole number from 1.")
     return value
 
 
@@ -145,10 +156,10 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """Return the multiple of `divisor` nearest to `channels`, but never 0 and never over a tenth below `channels`.
 
     Raises:
-        UserError: `channels`, the paper's number times the width multiplier, is not above 0.
+        UserError: `channels`, the paper's number times the width multiplier, is not a number above 0.
     """
-    if not 0 < channels < math.inf:
-        raise UserError(f"There cannot be {channels} channels; width must be a number above 0.")
+    if not isinstance(channels, int | float) or not 0 < channels < math.inf:
+        raise UserError("width must be a number above 0: 1 is the network of the paper, 2 doubles it.")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import make_activation
+from cnn_zoo.backbones.layers import make_activation, require_whole
 
 
 class MLP(nn.Module):
@@ -25,7 +25,7 @@ class MLP(nn.Module):
         self.stages = nn.Sequential()
         features = in_channels * image_size**2
         for width in hidden:
-            stage = nn.Sequential(nn.Linear(features, width), make_activation(activation))
+            stage = nn.Sequential(nn.Linear(features, require_whole("hidden", width)), make_activation(activation))
             if dropout:
                 stage.append(nn.Dropout(dropout))
             self.stages.append(stage)
@@ -48,7 +48,7 @@ def mlp(
     """Return an MLP.
 
     Args:
-        hidden: The units of each hidden layer.
+        hidden: The units of each hidden layer, whole numbers from 1.
         activation: A key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2.
         dropout: The probability, from 0 to 1, that a hidden unit is left out of a training step.
     """

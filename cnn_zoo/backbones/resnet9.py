@@ -6,7 +6,7 @@ make it small enough for a CPU; the linear layer has a bias. Above 64 px the ste
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import SMALL_IMAGE, conv_bn, require_size
+from cnn_zoo.backbones.layers import SMALL_IMAGE, conv_bn, require_size, require_whole
 
 
 class Residual(nn.Module):
@@ -44,7 +44,8 @@ class ResNet9(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, image_size: int, *, width: int, stem_stride: int) -> None:
         super().__init__()
-        require_size("resnet9", image_size, 8 * stem_stride)
+        require_whole("width", width)
+        require_size("resnet9", image_size, 8 * require_whole("stem_stride", stem_stride))
         self.stem = conv_bn(in_channels, width, 3, stride=stem_stride, activation=nn.ReLU())
         if image_size > SMALL_IMAGE:
             self.stem.append(nn.MaxPool2d(4))
@@ -60,5 +61,8 @@ class ResNet9(nn.Module):
 
 
 def resnet9(*, num_classes: int, in_channels: int, image_size: int, width: int = 64, stem_stride: int = 1) -> ResNet9:
-    """Return ResNet-9; `width` is the stem's channels, `stem_stride=2` halves H x W in it: a quarter of the MACs."""
+    """Return ResNet-9; `width` is the stem's channels, `stem_stride=2` halves H x W in it: a quarter of the MACs.
+
+    Both are whole numbers from 1.
+    """
     return ResNet9(num_classes, in_channels, image_size, width=width, stem_stride=stem_stride)

@@ -57,11 +57,19 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--num_classes", type=positive_int, default=10, help="of a network of the zoo (default: 10)")
     parser.add_argument("--in_channels", type=positive_int, default=3, help="of a network of the zoo (default: 3)")
     parser.add_argument("--image_size", type=positive_int, default=32, help="of a network of the zoo (default: 32)")
-    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: as many as torch takes)")
+    parser.add_argument("--threads", type=thread_count, help="CPU threads (default: as many as torch takes)")
     parser.add_argument("--rounds", type=positive_int, default=10, help="turns of each contender (default: 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole table to this file")
     parser.add_argument("--overwrite", action="store_true", help="replace the JSON file")
     return parser
+
+
+def thread_count(word: str) -> int:
+    """Convert a command-line word to a number of threads, at most the cores; argparse reports the error."""
+    threads, cores = positive_int(word), os.cpu_count() or 1
+    if threads > cores:
+        raise argparse.ArgumentTypeError(f"must be at most {cores}, the number of CPU cores, not {word!r}")
+    return threads
 
 
 def parse_batch_sizes(word: str) -> list[int]:

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from cnn_zoo.analysis import plots
 from cnn_zoo.callbacks.tensorboard import tensorboard
+from cnn_zoo.errors import UserError
+
+MOST_BINS = 1000
 
 
 class Calibration(Callback):
@@ -18,10 +21,12 @@ class Calibration(Callback):
     diagram needs them.
 
     Args:
-        bins: The number of bins of confidence, equally wide from 0 to 1; the paper has 15.
+        bins: The number of bins of confidence, equally wide from 0 to 1; the paper has 15. From 1 to 1,000.
     """
 
     def __init__(self, bins: int = 15) -> None:
+        if not 1 <= bins <= MOST_BINS:
+            raise UserError(f"calibration.bins is {bins}; it must be from 1 to {MOST_BINS:,}.")
         self.bins = bins
         self.result: dict[str, Any] = {}
         self._sums = torch.zeros(3, bins)  # by bin: images, their confidences, how many are correct

@@ -66,7 +66,7 @@ class Export(RunFolderCallback):
     @torch.no_grad()
     def allowed_difference(self, model: nn.Module, images: Tensor, difference: float) -> float:
         """Return how far the logits may differ. Float32's rounding error is only measured if it matters."""
-        model, images = copy.deepcopy(model).eval().cpu(), images.cpu()
+        model, images = copy.deepcopy(model).eval().cpu().float(), images.cpu().float()
         logits = model(images)
         allowed = self.tolerance * max(1.0, float(logits.abs().max()))
         if difference > allowed:

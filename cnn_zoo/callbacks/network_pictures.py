@@ -88,7 +88,7 @@ class NetworkPictures(Callback):
 
 def add_graph(writer: Any, model: nn.Module, shape: tuple[int, ...]) -> None:
     """Draw the graph; print one line if the network cannot be traced, since nothing else needs its graph."""
-    model = copy.deepcopy(model).eval().cpu()
+    model = copy.deepcopy(model).eval().cpu().float()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer's: that it is old, and which Python values become constants
         try:

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from cnn_zoo.callbacks.shared import learning_rate
+from cnn_zoo.tasks.classification import ends_epoch
 
 LINE_SECONDS = 30  # without a terminal, a line appears at least so often
 REDRAW_SECONDS = 0.2  # drawing the bar takes as long as a step of a small network
@@ -20,6 +21,7 @@ class Progress(TQDMProgressBar):
         super().__init__(refresh_rate=1 if sys.stderr.isatty() else 0)
         self._start, self._rate, self._drawn = 0.0, 0.0, 0.0
         self._last_line = time.perf_counter()
+        self._validated = False  # whether this epoch had a validation; lightning keeps the values of earlier ones
 
     def _is_time_to_draw(self, last: bool) -> bool:
         now = time.perf_counter()
@@ -35,7 +37,7 @@ class Progress(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self._start = self._last_line = time.perf_counter()
-        self._rate = learning_rate(trainer)
+        self._rate, self._validated = learning_rate(trainer), False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,6 +50,10 @@ class Progress(TQDMProgressBar):
             batches = f"batch {batch_idx + 1:,} of {trainer.num_training_batches:,}"
             self.print(f"epoch {trainer.current_epoch + 1:3d}  {batches}  {now - self._start:.0f} s")
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         if trainer.is_global_zero:
@@ -57,8 +63,8 @@ class Progress(TQDMProgressBar):
         metrics = trainer.callback_metrics
         stages = [
             f"{stage} loss {metrics[f'{stage}/loss']:.4f} accuracy {metrics[f'{stage}/accuracy']:7.2%}"
-            for stage in ("train", "val")
-            if f"{stage}/loss" in metrics
+            for stage, is_new in (("train", ends_epoch(trainer)), ("val", self._validated))
+            if is_new and f"{stage}/loss" in metrics
         ]
         limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         seconds = time.perf_counter() - self._start

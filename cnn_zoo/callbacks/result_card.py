@@ -14,6 +14,7 @@ from cnn_zoo.callbacks.shared import RunFolderCallback, best_checkpoint
 from cnn_zoo.callbacks.tensorboard import TensorBoard, tensorboard
 from cnn_zoo.files import whole_file
 from cnn_zoo.formats.run_folder import RunFolder
+from cnn_zoo.tasks.classification import ends_epoch
 
 LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxruntime", "cnn_zoo")
 TOP5 = "test/accuracy_top5"  # a metric of tasks with more than ten classes
@@ -52,7 +53,8 @@ class ResultCard(RunFolderCallback):
         self._started[name] = time.perf_counter()
 
     def _stop_clock(self, name: str) -> None:
-        self.seconds[name] += time.perf_counter() - self._started.pop(name)
+        if name in self._started:
+            self.seconds[name] += time.perf_counter() - self._started.pop(name)
 
     def on_train_start(self, *_: Any) -> None:
         self._start_clock("fit")
@@ -65,11 +67,19 @@ class ResultCard(RunFolderCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.images += len(batch[1]) * trainer.world_size
-        if trainer.is_last_batch:  # validation comes between this and the end of the epoch
+        if ends_epoch(trainer):  # callbacks of the end of the epoch come next
             self._stop_clock("batches")
+
+    def on_validation_start(self, *_: Any) -> None:
+        self._stop_clock("batches")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and not ends_epoch(trainer):
+            self._start_clock("batches")
 
     def on_train_end(self, *_: Any) -> None:
         self._stop_clock("fit")
+        self._stop_clock("batches")  # early stopping can end the training in mid-epoch
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -182,9 +192,10 @@ def accuracies_by_class(accuracies: dict[str, float]) -> str:
 def print_card(title: str, lines: dict[str, str]) -> None:
     """Print a card as a table."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, show_header=False)
-    for row in lines.items():
-        table.add_row(*row)
+    table = Table(title=escape(title), show_header=False)
+    for key, text in lines.items():
+        table.add_row(key, escape(text))
     Console().print(table)

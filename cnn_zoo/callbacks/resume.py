@@ -19,13 +19,11 @@ from cnn_zoo.callbacks.lightning_private import (
     move_best_checkpoint,
     restore_early_stop,
 )
+from cnn_zoo.callbacks.recipe import FREE_MODEL, recipe_of, refuse_other_recipe
 from cnn_zoo.callbacks.shared import RunFolderCallback
 from cnn_zoo.callbacks.tensorboard import cut_event_files, event_file_sizes
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
-from cnn_zoo.imports import same_object
-from cnn_zoo.tasks.classification import OPTIMIZERS
-from cnn_zoo.tasks.schedules import SCHEDULES
 
 
 class Resume(RunFolderCallback):
@@ -39,16 +37,28 @@ class Resume(RunFolderCallback):
     callbacks read, and the lengths of TensorBoard's files. When the training continues, whatever these files received
     after the checkpoint is cut off.
 
+    The key `recipe` is what must stay as it was when the training continues, see `cnn_zoo.callbacks.recipe`.
+
     It must come before the other callbacks: they log when an epoch starts, and weight averaging changes the weights.
+
+    Args:
+        stop: The callback that ends the training at a signal.
+        config: The whole configuration as plain values.
     """
 
-    def __init__(self, stop: GracefulStop) -> None:
-        self.stop = stop
+    def __init__(self, stop: GracefulStop, config: Mapping[str, Any]) -> None:
+        self.stop, self.config = stop, config
+        self._recipe: dict[str, Any] = {}
         self._restored: dict[str, Any] | None = None  # the key `resume` of the checkpoint to continue from
         self._same_folder = False  # whether the training continues in the run folder of that checkpoint
         self._schedule_length: int | None = None  # that of the training which that checkpoint belongs to
         self._saved_step: int | None = None  # of the checkpoint that this process wrote
         self._saving = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._recipe = recipe_of(trainer, self.config)
 
     # When the checkpoint is written
 
@@ -94,6 +104,7 @@ class Resume(RunFolderCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["schedule_length"] = pl_module.schedule_length
+        checkpoint["recipe"] = self._recipe
         if not self._saving:  # best.ckpt is written before the metrics of its epoch are logged
             return
         gradients = {}
@@ -110,7 +121,8 @@ class Resume(RunFolderCallback):
     # How a training continues
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        refuse_other_recipe(checkpoint.get("hyper_parameters", {}), pl_module.hparams)
+        saved = checkpoint.get("recipe", {}) | task_settings(checkpoint.get("hyper_parameters", {}))
+        refuse_other_recipe(saved, self._recipe | task_settings(pl_module.hparams), str(trainer.ckpt_path))
         self._schedule_length = checkpoint.get("schedule_length", old_schedule_length(checkpoint))
         self._restored = checkpoint.get("resume")
         if self._restored is None:
@@ -122,9 +134,9 @@ class Resume(RunFolderCallback):
             move_best_checkpoint(trainer.checkpoint_callback, checkpoint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a training that is longer than its schedule. Nothing was written into the run folder until here."""
+        """Refuse another length than that of the schedule. Nothing was written into the run folder until here."""
         saved, wanted = self._schedule_length, pl_module.schedule_length
-        if saved is not None and wanted is not None and saved < wanted:
+        if saved is not None and wanted is not None and saved != wanted:
             unit = f"{pl_module.hparams.scheduler_interval}s"
             raise UserError(
                 f"The schedule {pl_module.hparams.scheduler} has the shape of a training of {saved:,} {unit}, but the "
@@ -147,32 +159,9 @@ class Resume(RunFolderCallback):
         self._restored = None
 
 
-def refuse_other_recipe(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Raise UserError if the optimizer or the schedule is another than the checkpoint's.
-
-    Their state has their settings, so other ones would have no effect or none that makes sense. A schedule can be
-    switched off, which keeps the last learning rate.
-
-    Args:
-        saved: The hyper-parameters in the checkpoint.
-        ours: Those of the configuration.
-    """
-    keys = ["optimizer", "optimizer_args"]
-    if ours["scheduler"]:
-        keys += ["scheduler", "scheduler_args", "scheduler_interval"]
-    for key in keys:
-        if key in saved and not same_setting(saved[key], ours[key]):
-            raise UserError(
-                f"model.{key} is {ours[key]}, but that of the checkpoint is {saved[key]}; a training that continues "
-                "keeps its optimizer and its schedule, so leave the key as it was, or start a new run."
-            )
-
-
-def same_setting(old: Any, new: Any) -> bool:
-    """Return whether two names or values mean the same."""
-    if isinstance(old, str) and isinstance(new, str):
-        return same_object(old, new, [*OPTIMIZERS, *SCHEDULES])
-    return (old or None) == (new or None)  # {} is the same as None
+def task_settings(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyper-parameters of a task that must stay as they were, by their key."""
+    return {f"model.{name}": value for name, value in hyperparameters.items() if name not in FREE_MODEL}
 
 
 def old_schedule_length(checkpoint: Mapping[str, Any]) -> int | None:

@@ -5,35 +5,45 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cnn_zoo.callbacks.lightning_private import update_old_checkpoint
+from cnn_zoo.callbacks.recipe import differences
 from cnn_zoo.callbacks.shared import RunFolderCallback
 from cnn_zoo.callbacks.tensorboard import TensorBoard
 from cnn_zoo.files import whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
+from cnn_zoo.formats.run_folder import load_yaml
 
 
 class SaveConfig(RunFolderCallback):
     """A callback that writes config.yaml when a training begins, after everything was checked. Then loggers begin, too.
 
-    It leaves out the checkpoint to continue from: the file starts a new run.
+    Where a training continues, it also tells which keys have other values than in the config.yaml that was there.
+
+    Args:
+        config: The whole configuration as YAML.
     """
 
-    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
-        self.parser, self.config = parser, config.clone()
-        self.config.ckpt_path = None
+    def __init__(self, config: str) -> None:
+        self.config = config
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
+            self._tell_changes()
             with whole_file(self.folder.config) as part:
-                part.write_text(self.parser.dump(self.config, skip_unset=False))
+                part.write_text(self.config)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
                 logger.begin()
+
+    def _tell_changes(self) -> None:
+        if self.folder.config.is_file():
+            old, new = self.folder.read_config(), load_yaml(self.config)
+            changes = [f"{key} {now} instead of {then}" for key, then, now in differences("", old, new)]
+            if changes:
+                print(f"The training continues with {', '.join(changes)}.", flush=True)
 
 
 class WholeFileCheckpoints(TorchCheckpointIO):

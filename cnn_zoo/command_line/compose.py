@@ -12,7 +12,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cnn_zoo.command_line.key_table import options_of
 from cnn_zoo.errors import UserError
-from cnn_zoo.formats.run_folder import SAFE_LOADER
+from cnn_zoo.files import read_text
+from cnn_zoo.formats.run_folder import LARGEST_CONFIG, load_yaml
 from cnn_zoo.imports import import_object, same_object
 from cnn_zoo.tasks import Classification
 from cnn_zoo.tasks.classification import OPTIMIZERS
@@ -174,16 +175,20 @@ def yaml_source(text: str) -> Source:
         elif path.is_fifo():
             text = path.read_text()
         elif path.is_file():
-            return Source(["--config", text], yaml_values(path.read_text(encoding="utf-8")), path)
+            return Source(["--config", text], yaml_values(read_text(path, LARGEST_CONFIG)), path)
     except (OSError, ValueError):  # a text that is no path, or bytes that are no text
         pass
     return Source(["--config", text], yaml_values(text))
 
 
 def yaml_values(text: str) -> dict[str, Any]:
-    """Return what a YAML sets, by dotted key; nothing if it is no YAML with keys."""
+    """Return what a YAML sets, by dotted key; nothing if it is no YAML with keys.
+
+    Raises:
+        UserError: The YAML is too large, see `load_yaml`.
+    """
     try:
-        content = SAFE_LOADER(text).get_single_data()
+        content = load_yaml(text)
     except (ValueError, yaml.YAMLError):
         return {}
     if not isinstance(content, dict):
@@ -218,7 +223,8 @@ def command_line_values(words: Sequence[str]) -> dict[str, Any]:
 def experiment_name(configs: Sequence[Source]) -> str:
     """Return the name of a run: cifar10/resnet18+strong for experiments/cifar10/resnet18.yaml and strong.yaml.
 
-    A YAML that names the run itself, as the config.yaml of a run does, takes the place of those before it.
+    A YAML that names the run itself, as the config.yaml of a run does, takes the place of those before it. A name that
+    comes twice counts once.
     """
     names: list[str] = []
     for values, path in ((config.values, config.path) for config in configs):
@@ -226,7 +232,7 @@ def experiment_name(configs: Sequence[Source]) -> str:
             names = [values["experiment"]]
         elif path:
             names.append(path.stem if names else path_below_experiments(path))
-    return "+".join(names)
+    return "+".join(dict.fromkeys(names))
 
 
 def path_below_experiments(path: Path) -> str:

@@ -27,9 +27,14 @@ from cnn_zoo.command_line.messages import Parser, one_sentence
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
 from cnn_zoo.command_line.refusals import (
     check_progressive_sizes,
+    refuse_batches_of_one,
     refuse_callbacks,
+    refuse_checkpoints_elsewhere,
+    refuse_half_precision_on_cpu,
     refuse_impossible_values,
     refuse_name,
+    refuse_no_training,
+    refuse_strategy,
 )
 from cnn_zoo.command_line.run import user_error_behind
 from cnn_zoo.data.augmentation import Augment
@@ -37,7 +42,7 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
-from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, make_run, newest_run, removed_if_empty
+from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run, removed_if_empty
 from cnn_zoo.tasks import Classification
 
 # The callbacks that come before those of the user: the files of the run are right before another one writes, and the
@@ -61,7 +66,7 @@ class CLI(LightningCLI):
         self.training = training
         silence_lightning()
         silence_failed_writers()
-        with report_as_user_error(MisconfigurationException, TypeError, ValueError):
+        with report_as_user_error(MisconfigurationException, TypeError, ValueError, ImportError):
             super().__init__(
                 Classification,
                 ImageData,
@@ -110,9 +115,14 @@ class CLI(LightningCLI):
             raise UserError("trainer must be keys with values, such as {max_epochs: 20}.")
         move_mixing_to_data(config)
         refuse_impossible_values(config)
+        if self.training:
+            refuse_half_precision_on_cpu(config.trainer)
+            refuse_no_training(config.trainer)
         if config.experiment is None:
             config.experiment = name_without_yaml(config)
         refuse_name(config.experiment)
+        refuse_strategy(config.trainer.strategy)
+        refuse_checkpoints_elsewhere(config)
         if self.training and config.ckpt_path == "last":
             config.ckpt_path = self.newest_checkpoint()
         self.continued_run = self.run_to_continue(config.ckpt_path)
@@ -150,6 +160,8 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
+        if self.training:
+            refuse_batches_of_one(self.model, self.datamodule)
         if self.training and self.datamodule.progressive is not None:
             check_progressive_sizes(self.model, self.datamodule, self.trainer.max_epochs)
 
@@ -191,19 +203,37 @@ class CLI(LightningCLI):
             return RunFolder(self.experiment_folder)
         return make_run(self.experiment_folder)
 
+    def configuration_to_save(self) -> str:
+        """Return the whole configuration as YAML, without the checkpoint to continue from: it starts a new run."""
+        config = self.config.clone()
+        config.ckpt_path = None
+        return self.parser.dump(config, skip_unset=False)
+
     def chosen_callbacks(self) -> dict[str, Callback]:
         """Return the default callbacks that are on, and those that every training needs, in their order."""
         chosen = {key: self.config_init[key] for key in DEFAULT_CALLBACKS if self.config_init[key]}
-        if not self.datamodule.val_fraction:  # no validation, so nothing to stop on or to choose by
-            chosen.pop("early_stopping", None)
-            if "checkpoint" in chosen:
-                chosen["checkpoint"].monitor = None
-        chosen |= {"loss_guard": LossGuard(), "save_config": SaveConfig(self.parser, self.config)}
+        if not self.datamodule.val_fraction or self.config.trainer.limit_val_batches == 0:
+            forget_validation(chosen)
+            self.model.plateau_metric = "train/loss"
+        if "early_stopping" in chosen:
+            chosen["early_stopping"].strict = False  # a training of few steps may end before its first validation
+        config = self.configuration_to_save()
+        chosen |= {"loss_guard": LossGuard(), "save_config": SaveConfig(config)}
         if "checkpoint" in chosen:
             chosen["checkpoint"].save_last = False  # Resume writes last.ckpt; configurations of old runs ask for it
             chosen["graceful_stop"] = GracefulStop()
-            chosen["resume"] = Resume(chosen["graceful_stop"])
+            chosen["resume"] = Resume(chosen["graceful_stop"], load_yaml(config))
         return chosen
+
+
+def forget_validation(chosen: dict[str, Callback]) -> None:
+    """Let no callback stop the training, or choose an epoch, by a validation that never comes."""
+    stopping, checkpoint = chosen.get("early_stopping"), chosen.get("checkpoint")
+    if stopping and stopping.monitor.startswith("val/"):
+        chosen.pop("early_stopping")
+    if checkpoint and (checkpoint.monitor or "").startswith("val/"):
+        checkpoint.monitor = None
+        checkpoint.save_top_k = min(checkpoint.save_top_k, 1)  # nothing orders several files
 
 
 def default_logger(run: RunFolder) -> TensorBoard:

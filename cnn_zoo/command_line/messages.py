@@ -4,7 +4,6 @@ jsonargparse (4.53) gives its complaints as text alone, so this module reads the
 matches is shown as it is.
 """
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable
@@ -15,6 +14,40 @@ from lightning.pytorch.cli import LightningArgumentParser
 from cnn_zoo.command_line.key_table import options_of
 from cnn_zoo.imports import import_object
 
+SYNONYMS = {  # what users type, and the key that they mean
+    "amp": "trainer.precision",
+    "augmentation": "data.augment",
+    "batch_size": "data.batch_size",
+    "checkpoint_path": "ckpt_path",
+    "data_dir": "data.root",
+    "dataset": "data",
+    "device": "trainer.accelerator",
+    "dropout": "model.backbone_args.dropout",
+    "epochs": "trainer.max_epochs",
+    "freeze": "trainer.callbacks",
+    "gpu": "trainer.devices",
+    "gpus": "trainer.devices",
+    "image_size": "data.image_size",
+    "learning_rate": "model.optimizer_args.lr",
+    "lr": "model.optimizer_args.lr",
+    "momentum": "model.optimizer_args.momentum",
+    "name": "experiment",
+    "num_workers": "data.num_workers",
+    "optimizer": "model.optimizer",
+    "output_dir": "trainer.default_root_dir",
+    "patience": "early_stopping.patience",
+    "pretrained": "model.backbone_args.weights",
+    "resume": "ckpt_path",
+    "root": "data.root",
+    "sample": "data.sample",
+    "scheduler": "model.scheduler",
+    "seed": "seed_everything",
+    "steps": "trainer.max_steps",
+    "weight_decay": "model.optimizer_args.weight_decay",
+    "weights": "model.backbone_args.weights",
+    "width": "model.backbone_args.width",
+    "workers": "data.num_workers",
+}
 PYTHON_TYPE = r"<class '(?:.*\.)?(\w+)'>|typing\.Literal\['(\w+)'\]|typing\.Literal"
 
 
@@ -138,6 +171,35 @@ def value_in(message: str) -> str | None:
 
 
 def near_miss(word: str, words: Iterable[str]) -> str:
-    """Return " did you mean …?" with the word that is closest in spelling, or an empty string."""
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" did you mean {near[0]!r}?" if near else ""
+    """Return " did you mean …?" with the key that was meant, or an empty string.
+
+    It is what a synonym stands for, or the word whose last part is close in spelling: a third of its letters may
+    differ. A key of another group, such as `model.max_epochs`, must have the same last part.
+
+    Args:
+        words: The words that are accepted.
+    """
+    known = list(words)
+    group, _, last = word.rpartition(".")
+    meant = SYNONYMS.get(last, "")
+    if meant.rpartition(".")[2] in known:  # an option of the class that was asked
+        meant = meant.rpartition(".")[2]
+    if meant and meant != word:
+        return f" did you mean {meant!r}?"
+    near: dict[str, int] = {}
+    for candidate in known:
+        other_group, _, other_last = candidate.rpartition(".")
+        letters, groups = edit_distance(last, other_last), edit_distance(group, other_group)
+        if letters == 0 or (letters <= len(last) // 3 and (not group or groups <= len(group) // 3)):
+            near[candidate] = letters + groups
+    return f" did you mean {min(near, key=lambda key: near[key])!r}?" if near else ""
+
+
+def edit_distance(word: str, other: str) -> int:
+    """Return the number of letters to insert, delete or replace (Levenshtein's distance)."""
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(word, 1):
+        above, row = row, [i]
+        for j, other_letter in enumerate(other, 1):
+            row.append(min(row[-1] + 1, above[j] + 1, above[j - 1] + (letter != other_letter)))
+    return row[-1]

@@ -2,17 +2,29 @@
 
 import ctypes
 import logging
+import signal
+import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from cnn_zoo.errors import UserError
 
 # The parameters of glibc's mallopt
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2
+
+LOST_PROCESS = ("gloo", "nccl", "connection closed", "connection reset")  # in the errors of torch.distributed
+PATIENCE = 2  # seconds until a process that has closed its connections must have ended
 
 LIGHTNING_NOTICES = (
     "isinstance.treespec, LeafSpec",
     "The number of training batches",
     "Checkpoint directory .* exists and is not empty",
+    r"`ModelCheckpoint\(monitor=.* could not find the monitored key",  # before the first validation
+    "ReduceLROnPlateau conditioned on metric",
 )
 
 
@@ -43,3 +55,33 @@ def silence_failed_writers() -> None:
             threading.__excepthook__(failed)
 
     threading.excepthook = hook
+
+
+@contextmanager
+def report_lost_process(trainer: Any) -> Iterator[None]:
+    """Turn the error that a process gets when another one of the same training has ended into a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not any(word in str(error).lower() for word in LOST_PROCESS):
+            raise
+        ended = ended_process(getattr(trainer.strategy.launcher, "procs", []))
+        raise UserError(
+            f"{ended or 'Another process of this training'} has ended, so the training stopped; see above what it said "
+            "and how to continue; if it was killed, memory may have run out."
+        ) from error
+
+
+def ended_process(processes: Sequence[subprocess.Popen]) -> str | None:
+    """Return how to call the first process that has failed, or None.
+
+    Args:
+        processes: Those of the ranks from 1.
+    """
+    for rank, process in enumerate(processes, start=1):
+        with suppress(subprocess.TimeoutExpired):
+            status = process.wait(PATIENCE)
+            if status:
+                how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+                return f"The process of rank {rank} ({how})"
+    return None

@@ -1,20 +1,27 @@
 """What fit refuses before it trains, because lightning would accept it and fail later or ignore it."""
 
+import math
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, callbacks
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from torch import nn
 
-from cnn_zoo.callbacks.best_epoch import METRICS
+from cnn_zoo.callbacks.best_epoch import METRICS, check_mode
+from cnn_zoo.command_line.run import LARGEST_COUNT
 from cnn_zoo.data.augmentation import progressive_side
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.run_folder import BEST, LAST, PREVIOUS
 from cnn_zoo.tasks import Classification
 from cnn_zoo.tasks.schedules import lengths_left_out
 
+LONGEST_NAME, LONGEST_PART = 500, 200  # of an experiment: characters, and bytes of a folder
 REFUSED_CALLBACKS: dict[type[Callback], str] = {
     callbacks.BackboneFinetuning: "it freezes all of `backbone`, which here includes the head, so nothing would learn; "
     "freeze parts of it in a callback of your own, derived from lightning.pytorch.callbacks.BaseFinetuning",
@@ -29,6 +36,46 @@ REFUSED_CALLBACKS: dict[type[Callback], str] = {
 }
 
 
+BOUNDS: dict[str, tuple[float, float]] = {  # of numbers that lightning does not check
+    "trainer.accumulate_grad_batches": (1, LARGEST_COUNT),
+    "trainer.check_val_every_n_epoch": (1, LARGEST_COUNT),
+    "trainer.gradient_clip_val": (0, math.inf),
+    "trainer.log_every_n_steps": (0, LARGEST_COUNT),
+    "trainer.num_sanity_val_steps": (-1, LARGEST_COUNT),
+    "early_stopping.patience": (0, LARGEST_COUNT),
+    "checkpoint.every_n_epochs": (1, LARGEST_COUNT),
+    "ema.update_every_n_steps": (1, LARGEST_COUNT),
+}
+
+
+def value_at(config: Namespace, key: str) -> Any:
+    """Return the value of a dotted key, or None. A class has its options under `init_args`."""
+    group, name = key.split(".")
+    options = config[group]
+    if options and "init_args" in options:
+        options = options.init_args
+    return options[name] if options and name in options else None
+
+
+def refuse_half_precision_on_cpu(trainer: Namespace) -> None:
+    """Raise UserError for float16 on a CPU: lightning would take bfloat16 for it, or train with rounded-off weights."""
+    on_cpu = trainer.accelerator == "cpu" or (
+        trainer.accelerator == "auto" and not CUDAAccelerator.is_available() and not MPSAccelerator.is_available()
+    )
+    if on_cpu and str(trainer.precision) in ("16", "16-mixed", "16-true"):
+        raise UserError(f"trainer.precision is {trainer.precision}, which a CPU does not have; use bf16-mixed or 32.")
+
+
+def refuse_batches_of_one(task: Classification, data: ImageData) -> None:
+    """Raise UserError for a batch norm that would normalise each image by itself."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    if data.batch_size == 1 and any(isinstance(layer, norms) for layer in task.backbone.modules()):
+        raise UserError(
+            f"data.batch_size is 1, but {task.hparams.backbone} has batch norms, which need several images; it must be "
+            "at least 2."
+        )
+
+
 def refuse_callbacks(own: Sequence[Callback], hparams: Mapping[str, Any]) -> None:
     """Raise UserError for a callback of lightning that does not work with this task or these run folders.
 
@@ -39,6 +86,8 @@ def refuse_callbacks(own: Sequence[Callback], hparams: Mapping[str, Any]) -> Non
         hparams: The hyper-parameters of the task.
     """
     for callback in own:
+        if isinstance(callback, callbacks.EarlyStopping | callbacks.ModelCheckpoint):
+            check_mode(f"trainer.callbacks.{type(callback).__name__}", callback.monitor, callback.mode)
         why = REFUSED_CALLBACKS.get(type(callback))
         if isinstance(callback, callbacks.GradientAccumulationScheduler) and hparams["scheduler_interval"] == "step":
             name = hparams["scheduler"]
@@ -57,20 +106,71 @@ def refuse_name(experiment: str) -> None:
     odd = {"", ".", ".."} & set(parts) or not experiment.isprintable() or "\\" in experiment
     if odd or PurePosixPath(experiment).is_absolute():
         raise UserError(
-            f"--experiment is {experiment!r}; it must be a name, or names of folders with / between them, such as "
-            "cifar10/resnet18."
+            f"--experiment is {experiment[:LONGEST_NAME]!r}; it must be a name, or names of folders with / between "
+            "them, such as cifar10/resnet18."
+        )
+    if len(experiment) > LONGEST_NAME or max(len(os.fsencode(part)) for part in parts) > LONGEST_PART:
+        raise UserError(
+            f"--experiment has {len(experiment):,} characters and begins with {experiment[:20]!r}; it must have at "
+            f"most {LONGEST_NAME}, and {LONGEST_PART} bytes between two /."
         )
 
 
+def refuse_checkpoints_elsewhere(config: Namespace) -> None:
+    """Raise UserError if the best checkpoint would be written outside the root, or in the place of last.ckpt."""
+    options = config.checkpoint.init_args if config.checkpoint else {}
+    filename, folder = options.get("filename") or BEST, options.get("dirpath")
+    root = Path(config.trainer.default_root_dir).resolve()
+    if folder is not None and not Path(folder).resolve().is_relative_to(root):
+        raise UserError(
+            f"checkpoint.dirpath is {folder}, outside of trainer.default_root_dir, which is {root}; leave it out, so "
+            "that the checkpoint lies in the run folder."
+        )
+    path = PurePosixPath(filename)
+    if path.is_absolute() or ".." in path.parts or f"{filename}.ckpt" in (LAST, PREVIOUS):
+        raise UserError(
+            f"checkpoint.filename is {filename!r}; it must be a name inside RUN/checkpoints, such as best, other than "
+            "last and previous."
+        )
+
+
+def refuse_strategy(strategy: Any) -> None:
+    """Raise UserError for a way to use several devices that does not work in a command."""
+    if strategy == "dp" or str(strategy).startswith("ddp_notebook"):
+        raise UserError(f"trainer.strategy is {strategy}, which a command cannot use; use ddp.")
+
+
 def refuse_impossible_values(config: Namespace) -> None:
-    """Raise UserError for values that lightning would accept and fail on later."""
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-        if config.trainer[key] is not None and config.trainer[key] < 1:
-            raise UserError(f"trainer.{key} is {config.trainer[key]}; it must be at least 1.")
+    """Raise UserError for values that lightning would accept, and fail on later or ignore."""
+    trainer = config.trainer
+    for key, (lowest, highest) in BOUNDS.items():
+        value = value_at(config, key)
+        if isinstance(value, int | float) and not lowest <= value <= highest:
+            below = f" and at most {highest:,}" if value > highest else ""
+            raise UserError(f"{key} is {value}; it must be at least {lowest}{below}.")
+    if trainer.val_check_interval == 0:
+        raise UserError("trainer.val_check_interval is 0; --data.val_fraction 0 trains without a validation.")
+    if trainer.default_root_dir == "":
+        raise UserError("trainer.default_root_dir is empty; name the folder of the runs, or leave it out.")
+    for unit in ("epochs", "steps"):
+        least, most = trainer[f"min_{unit}"], trainer[f"max_{unit}"]
+        if least is not None and most is not None and 0 <= most < least:
+            raise UserError(f"trainer.min_{unit} is {least}, more than trainer.max_{unit}, which is {most}.")
     for key in ("early_stopping", "checkpoint"):
         monitor = config[key] and config[key].init_args.monitor
         if monitor and monitor not in METRICS:
             raise UserError(f"{key}.monitor is {monitor!r}; it must be one of {', '.join(METRICS)}.")
+        if monitor:
+            check_mode(key, monitor, config[key].init_args.mode)
+    if trainer.limit_test_batches == 0:
+        raise UserError("trainer.limit_test_batches is 0, so there would be no result; it must be above 0.")
+
+
+def refuse_no_training(trainer: Namespace) -> None:
+    """Raise UserError for a training of no step, whose test would be that of random weights."""
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer[key] == 0:
+            raise UserError(f"trainer.{key} is 0, so the network would be tested untrained; it must be above 0.")
 
 
 def check_progressive_sizes(task: Classification, data: ImageData, epochs: int) -> None:

@@ -1,19 +1,22 @@
 """The start and the end of every command. Imports no torch, so that commands without it start at once."""
 
 import argparse
+import io
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from cnn_zoo import INTERRUPTED, end_at_ctrl_c
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import NOT_WRITABLE
+from cnn_zoo.files import NOT_WRITABLE, printable
 
 LONGEST_LINE = 100  # of a help
-INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended: 128 + SIGINT
+LARGEST_COUNT = 1_000_000_000
 CLOSED_PIPE = 141  # of a program whose reader, such as head, wants no more: 128 + SIGPIPE
 
 
@@ -59,9 +62,11 @@ def wrapped_line(line: str) -> str:
 
 
 def positive_int(word: str) -> int:
-    """Convert a command-line word to a whole number from 1; argparse reports the error."""
+    """Convert a command-line word to a whole number from 1 to 10^9; argparse reports the error."""
     if not word.isdecimal() or int(word) == 0:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {word!r}")
+    if int(word) > LARGEST_COUNT:
+        raise argparse.ArgumentTypeError(f"must be at most {LARGEST_COUNT:,}, not {word!r}")
     return int(word)
 
 
@@ -74,11 +79,23 @@ def user_error_behind(error: BaseException | None) -> UserError | None:
     return None
 
 
+def out_of_memory(error: Exception) -> UserError | None:
+    """Return a UserError if an error of Python or torch means that memory ran out, on the CPU or on a GPU."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+        return UserError("There is not enough memory for this; choose smaller images, batches or networks.")
+    return None
+
+
 def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> None:
     """Run a command's `main` with its arguments (default: those of this process).
 
     A UserError is printed as one line and ends the process with status 2; Ctrl-C ends it with status 130.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
+    if signal.getsignal(signal.SIGINT) is end_at_ctrl_c:  # until here, nothing needed to be saved or closed
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
@@ -92,10 +109,11 @@ def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = Non
             sys.exit(INTERRUPTED)
         raise
     except Exception as error:
-        user_error = user_error_behind(error)
+        user_error = user_error_behind(error) or out_of_memory(error)
         if user_error is None and isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-            user_error = UserError(f"{error.filename or 'A file'} cannot be written ({error.strerror}); make room.")
+            path = os.fsdecode(error.filename) if error.filename else "A file"
+            user_error = UserError(f"{path} cannot be written ({error.strerror}); make room.")
         if user_error is None:
             raise
-        sys.stderr.write(f"error: {user_error}\n")
+        sys.stderr.write(f"error: {printable(user_error)}\n")
         sys.exit(2)

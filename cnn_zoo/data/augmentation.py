@@ -26,29 +26,47 @@ from cnn_zoo.data.pixels import (
 from cnn_zoo.data.resize import interpolate
 from cnn_zoo.errors import UserError
 
+LARGEST = {  # of each strength that does not depend on the size of the images
+    "flip": 1.0,
+    "vertical_flip": 1.0,
+    "rotate": 180.0,
+    "translate": 1.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "noise": 1.0,
+    "erasing": 1.0,
+    "mixup": 100.0,
+    "cutmix": 100.0,
+}
+
 
 @dataclass(frozen=True)
 class Augment:
     """The strengths of the augmentation of training images; each is off by default. Pixels are those of stored images.
 
+    A probability is from 0 to 1.
+
     Args:
-        crop: Pad by this many pixels, and cut out a window at random. It has the size of the image.
+        crop: Pad by this many pixels, and cut out a window at random. It has the size of the image. `crop` must be
+            smaller than the image's side.
         padding: What `crop` pads with: zero, or reflect. The latter mirrors the image at its border.
         flip: The probability of mirroring an image, or alternate. The latter mirrors each image in every second
             epoch, so that an epoch never repeats the one before, https://arxiv.org/abs/2404.00498.
         vertical_flip: The probability of mirroring an image vertically.
         resized_crop: Enlarge a random window, at least this part of the image. A list is its smallest and largest
             part: [0.35, 0.9]. Its sides are as 3:4 to 4:3, https://arxiv.org/abs/1409.4842.
-        rotate: The largest rotation, in degrees.
-        translate: The largest shift, as a fraction of the side. Uncovered pixels are black.
-        brightness: Multiply pixel values by a factor up to this far from 1.
+        rotate: The largest rotation, in degrees, at most 180.
+        translate: The largest shift, as a fraction of the side, at most 1. Uncovered pixels are black.
+        brightness: Multiply pixel values by a factor up to this far from 1, at most 1.
         contrast: Multiply distances from the image's mean likewise.
-        noise: The standard deviation of Gaussian noise. Pixel values are in [0, 1].
-        cutout: The side in pixels of one square set to the mean colour, https://arxiv.org/abs/1708.04552.
+        noise: The standard deviation of Gaussian noise, at most 1. Pixel values are in [0, 1].
+        cutout: The side in pixels of one square set to the mean colour, https://arxiv.org/abs/1708.04552. At most the
+            image's side.
         erasing: The probability of random erasing, https://arxiv.org/abs/1708.04896. A rectangle that covers 2 to 33 %
             of the image is set to the mean colour.
-        mixup: The alpha of mixup, which blends two images, https://arxiv.org/abs/1710.09412.
-        cutmix: The alpha of CutMix, which pastes a part of another image, https://arxiv.org/abs/1905.04899.
+        mixup: The alpha of mixup, at most 100, which blends two images, https://arxiv.org/abs/1710.09412.
+        cutmix: The alpha of CutMix, at most 100, which pastes a part of another image,
+            https://arxiv.org/abs/1905.04899.
     """
 
     crop: int = 0
@@ -68,19 +86,26 @@ class Augment:
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
-            if isinstance(value, int | float) and not value >= 0:  # also true for NaN
-                raise UserError(f"augment.{key} is {value}; a strength is 0 (off) or more.")
-        if self.flip != "alternate" and self.flip > 1:
-            raise UserError(f"augment.flip is {self.flip}; it is a probability, at most 1, or alternate.")
-        for key in ("vertical_flip", "erasing"):
-            if getattr(self, key) > 1:
-                raise UserError(f"augment.{key} is {getattr(self, key)}; it is a probability, at most 1.")
+            if isinstance(value, int | float) and not 0 <= value <= LARGEST.get(key, math.inf):  # NaN is neither
+                largest = f"to {LARGEST[key]:g}" if key in LARGEST else "upwards"
+                or_word = ", or alternate" if key == "flip" else ""
+                raise UserError(f"augment.{key} is {value}; it must be from 0 (off) {largest}{or_word}.")
         area = self.window_area
         if self.resized_crop != 0 and not (len(area) == 2 and 0 < area[0] <= area[1] <= 1):
             raise UserError(
                 f"augment.resized_crop is {self.resized_crop}; it is the smallest part of the image's area, such as "
                 "0.35, or a list of the smallest and the largest, such as [0.35, 1]."
             )
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise UserError for a strength in pixels that does not fit images of this size."""
+        side = min(height, width)
+        for key, largest in {"crop": side - 1, "cutout": side}.items():
+            if getattr(self, key) > largest:
+                raise UserError(
+                    f"augment.{key} is {getattr(self, key)}; it must be from 0 (off) to {largest} for images of "
+                    f"{height} x {width} px."
+                )
 
     @property
     def window_area(self) -> list[float]:

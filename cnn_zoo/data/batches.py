@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cnn_zoo.data.workers import survive_first_signal
+from cnn_zoo.errors import UserError
+from cnn_zoo.imports import reason
 
 LARGEST_SEED = 0x7FFF_FFFF_FFFF_FFFF
 
@@ -198,6 +200,9 @@ class ImageByImage(Dataset):
     """A data set that reads and transforms one image at a time.
 
     Each image has its own seed, so the number of workers changes nothing. An item is (image (H, W, C), label, number).
+
+    Raises:
+        UserError: A transform fails, or gives an image of another shape.
     """
 
     def __init__(self, images: Tensor | Sequence[Tensor], labels: Tensor, transforms: Sequence[nn.Module]) -> None:
@@ -205,7 +210,19 @@ class ImageByImage(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
         i, seed = item
+        stored = self.images[i].permute(2, 0, 1)  # transforms expect (C, H, W)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # v2 transforms draw from torch's global generator
-            image = self.transform(self.images[i].permute(2, 0, 1))  # transforms expect (C, H, W)
+            try:
+                image = self.transform(stored)
+            except Exception as error:  # a user's own transform may raise anything
+                raise UserError(
+                    f"data.transforms cannot be used: {reason(error)}; they get single images, uint8 (C, H, W)."
+                ) from error
+        if not isinstance(image, Tensor) or image.shape != stored.shape:
+            made = " x ".join(map(str, image.shape)) if isinstance(image, Tensor) else type(image).__name__
+            raise UserError(
+                f"data.transforms make {made} of an image of {' x '.join(map(str, stored.shape))}; they must keep its "
+                "channels and its size."
+            )
         return image.permute(1, 2, 0), self.labels[i], i

@@ -2,6 +2,7 @@
 
 import math
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, overload
@@ -16,6 +17,7 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.normalize import mean_std
 from cnn_zoo.data.split import stratified_split
 from cnn_zoo.errors import UserError
+from cnn_zoo.files import printable
 
 HOST_MEMORY_SHARE = 0.5  # the part of the machine's memory that images in memory may take, over all its processes
 STATISTICS_IMAGES = 2000  # the number of images that mean and std are computed from, where the images stay on the disk
@@ -119,12 +121,14 @@ class ImageFolder(ImageData):
         parts = [name for name in ("train", "val", "test") if (self.root / name).is_dir()]
         self.parts = parts if "train" in parts and len(parts) > 1 else []  # else train is the name of a class
         folder = self.root / "train" if self.parts else self.root
-        self.classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
+        self._folder_names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        self.classes = tuple(printable(name) for name in self._folder_names)
         if len(self.classes) < 2:
             raise UserError(
                 f"The folder {folder} has fewer than two class folders; it needs one folder of images for each class."
             )
         self._folders: dict[Path, tuple[Any, Tensor]] = {}  # those that were read: images (Tensor or OnDisk), labels
+        self._checksums: dict[Path, int] = {}  # of the list of files in each of these folders
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         if "test" in self.parts and not train:
@@ -162,21 +166,29 @@ class ImageFolder(ImageData):
                 raise UserError(f"A channel of the images in {self.root} never changes; give data.mean and data.std.")
             self.mean, self.std = tuple(mean), tuple(std)
 
+    def _checksum(self, name: str) -> int:
+        """Return a checksum of the files' names and sizes: pixels may stay on the disk."""
+        folder = self.root / ("val" if name == "val" and "val" in self.parts else "train") if self.parts else self.root
+        return self._checksums[folder]
+
     def _read_folder(self, folder: Path) -> tuple[Any, Tensor]:
         """Return images (Tensor or OnDisk) and labels of a folder of class folders, and keep them for the next call."""
         if folder not in self._folders:
-            unknown = {p.name for p in folder.iterdir() if p.is_dir()} - set(self.classes)
+            unknown = {p.name for p in folder.iterdir() if p.is_dir()} - set(self._folder_names)
             if unknown:
                 raise UserError(
                     f"The folder {folder / min(unknown)} is a class that {self.root / 'train'} does not have; add it "
                     "there or remove it here."
                 )
-            files = [(path, label) for label, name in enumerate(self.classes) for path in images_below(folder / name)]
+            folders = [folder / name for name in self._folder_names]
+            files = [(path, label) for label, class_folder in enumerate(folders) for path in images_below(class_folder)]
             labels = torch.tensor([label for _, label in files], dtype=torch.int64)
             counts = torch.bincount(labels, minlength=self.num_classes)
             if counts.min() == 0:
-                empty = folder / self.classes[int(counts.argmin())]
+                empty = folders[int(counts.argmin())]
                 raise UserError(f"The folder {empty} has no images ({', '.join(sorted(SUFFIXES))}).")
+            names = [f"{path.relative_to(folder)} {path.stat().st_size}" for path, _ in files]
+            self._checksums[folder] = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
             images = OnDisk([path for path, _ in files], self.image_size, self.in_channels)
             in_memory = self._fits_in_memory(len(files), folder)
             self._folders[folder] = images.read_all(f"Reading {folder}") if in_memory else images, labels

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.files import printable, require_regular_file
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others are refused: Pillow runs Ghostscript for EPS
@@ -29,10 +30,10 @@ def image_files(paths: list[Path]) -> list[Path]:
     files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
-            raise UserError(f"There is no image or folder {path}.")
+            raise UserError(f"There is no image or folder {printable(path)}.")
         found = images_below(path) if path.is_dir() else [path]
         if not found:
-            raise UserError(f"The folder {path} has no images ({', '.join(sorted(SUFFIXES))}).")
+            raise UserError(f"The folder {printable(path)} has no images ({', '.join(sorted(SUFFIXES))}).")
         files |= dict.fromkeys(found)
     return list(files)
 
@@ -73,6 +74,7 @@ def read_pixels(path: Path, image_size: int, in_channels: int) -> tuple[Tensor, 
 def decode(path: Path, mode: str | None) -> tuple[Image.Image, str, list[str]]:
     """Return the picture that `read_image` returns, the file's own mode, and what was done to it, step by step."""
     try:
+        require_regular_file(path)
         with Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ValueError(f"it has {file.width}x{file.height} pixels, more than {MAX_PIXELS:,}")
@@ -98,4 +100,5 @@ def decode(path: Path, mode: str | None) -> tuple[Image.Image, str, list[str]]:
                     steps.append("to grey" if mode == "L" else f"to {mode}")
             return image, file_mode, steps
     except Exception as error:  # decoders raise errors of many types at damaged files
-        raise UserError(f"The image {path} cannot be read ({error}); repair or remove it.") from error
+        reason = printable(error)
+        raise UserError(f"The image {printable(path)} cannot be read ({reason}); repair or remove it.") from error

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnn_zoo.backbones.create import create_model
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file
+from cnn_zoo.files import printable, require_regular_file, whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.description import IMAGES, NetworkDescription
 
@@ -37,7 +37,8 @@ def load_backbone(path: str | Path, *, imports: bool = False) -> nn.Module:
             called. Use it only for files that you would run as code.
 
     Raises:
-        UserError: The file is missing, damaged or of another kind, or its network is not in the zoo.
+        UserError: The file is missing, damaged or of another kind, or its network is not in the zoo. A weight that is
+            not a finite number counts as damage.
     """
     return load_network(path, imports=imports)[0]
 
@@ -60,13 +61,52 @@ def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module,
     with torch.device("cpu" if "." in name else "meta"):
         model = create_model(name, **description.sizes, **description.backbone_args)
     try:
-        model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
+        model.load_state_dict(with_types_of(model, weights), assign=True)
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"The weights in {path} do not fit the network {name} that it names; the file is damaged, or the network's "
             "code has changed."
         ) from error
+    for key, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"The weights {printable(key)} in {path} are not finite numbers; use another checkpoint.")
     return model.eval(), description
+
+
+def with_types_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return floating-point weights in the precision of the network's own.
+
+    Raises:
+        TypeError: Weights and network differ in more than their precision.
+    """
+    own = model.state_dict()
+    converted = {}
+    for name, tensor in weights.items():
+        wanted = own[name].dtype if name in own else tensor.dtype
+        if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
+            raise TypeError(f"{name} is of type {tensor.dtype}, not {wanted}")
+        converted[name] = tensor.to(wanted)
+    return converted
+
+
+def class_probabilities(model: nn.Module, description: NetworkDescription, images: Tensor, source: Any) -> Tensor:
+    """Return the probabilities (N, num_classes) that a network gives for uint8 images (N, H, W, C).
+
+    Args:
+        source: The file of the network, for the message.
+
+    Raises:
+        UserError: The network does not run on these images, or what it gives are not probabilities.
+    """
+    from cnn_zoo.data.normalize import normalize  # here, because cnn_zoo.data imports lightning
+
+    try:
+        probabilities = model(normalize(images, description.mean, description.std)).softmax(1)
+    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"The network in {source} does not run on its own kind of image: {reason}") from error
+    description.require_probabilities(probabilities, source)
+    return probabilities
 
 
 def refuse_import(path: str | Path, name: str) -> None:
@@ -92,12 +132,13 @@ def _read_safetensors(path: str | Path) -> tuple[Mapping[str, str], dict[str, Te
     from safetensors import SafetensorError, safe_open
 
     try:
+        require_regular_file(Path(path))
         with safe_open(path, "pt") as file:
             names = file.keys()
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise UserError(f"{path} is not a safetensors file of this package, or it is damaged ({error}).") from error
 
 

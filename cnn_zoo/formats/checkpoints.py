@@ -1,31 +1,16 @@
 """Read checkpoints without running anything in them. Imports neither lightning nor torchvision."""
 
-import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cnn_zoo.backbones.weights import WRAPPERS
 from cnn_zoo.errors import UserError
+from cnn_zoo.files import printable
 from cnn_zoo.formats.run_folder import BEST, LAST, PREVIOUS
-
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    pickle.PickleError,
-    zipfile.BadZipFile,
-    zlib.error,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-)
-
-WRAPPED = "module."  # the beginning of a weight's name where torch.nn.DataParallel or DDP wrapped the network
 
 
 def read_checkpoint(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
@@ -45,9 +30,11 @@ def read_checkpoint(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
         altered = zipfile.is_zipfile(path) and _altered_file(path)
         content = torch.load(path, map_location=device, weights_only=True)
         refuse_plain_weights(path, content)
-        if altered or not _is_state_dict(content["state_dict"]):
+        if altered or not _is_state_dict(content["state_dict"]) or not _has_dicts(content):
             raise zipfile.BadZipFile
-    except UNREADABLE as error:
+    except UserError:
+        raise
+    except Exception as error:  # at a damaged file, torch and zipfile raise errors of many types
         raise UserError(
             f"{path} is not a checkpoint of this package, or it is damaged; nothing in it was run{_older(path)}."
         ) from error
@@ -55,13 +42,32 @@ def read_checkpoint(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
 
 
 def _altered_file(path: Path) -> bool:
-    """Return whether a file in the archive differs from its checksum. torch writes these, but does not check them."""
+    """Return whether a file in the archive differs from its checksum. torch writes these, but does not check them.
+
+    A compressed file is not of torch either. It could be of any size once it is read.
+    """
     with zipfile.ZipFile(path) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            return True
         return archive.testzip() is not None
 
 
 def _is_state_dict(content: Any) -> bool:
-    return isinstance(content, dict) and all(isinstance(tensor, Tensor) for tensor in content.values())
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) and _is_stored(tensor) for name, tensor in content.items()
+    )
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Return whether all elements of a tensor are in the file. A view of few bytes can claim to have any shape."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _has_dicts(content: dict[str, Any]) -> bool:
+    """Return whether the hyper-parameters of a checkpoint, if it has some, have names."""
+    return isinstance(content.get("hyper_parameters", {}), dict)
 
 
 def refuse_plain_weights(path: Path, content: Any) -> None:
@@ -74,13 +80,14 @@ def refuse_plain_weights(path: Path, content: Any) -> None:
     places = {"": content} | {f"[{key!r}]": value for key, value in content.items()}
     found = {place: weights for place, weights in places.items() if _is_state_dict(weights) and weights}
     for place, weights in found.items():
-        name = str(next(iter(weights)))
+        names = [printable(name) for name in weights]
         loaded = f"torch.load({str(path)!r}, weights_only=True){place}"
-        if name.startswith(WRAPPED):
-            loaded = f"{{name.removeprefix({WRAPPED!r}): w for name, w in {loaded}.items()}}"
+        prefix = next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in names)), None)
+        if prefix:
+            loaded = f"{{name.removeprefix({prefix!r}): w for name, w in {loaded}.items()}}"
         raise UserError(
-            f"{path} contains weights alone ({name}, …), without the description of their network that a checkpoint of "
-            f"cnn_zoo.fit has; load them in Python: cnn_zoo.create_model(NAME, num_classes=…, in_channels=…, "
+            f"{path} contains weights alone ({names[0]}, …), without the description of their network that a "
+            f"checkpoint of cnn_zoo.fit has; load them in Python: cnn_zoo.create_model(NAME, num_classes=…, in_channels=…, "
             f"image_size=…).load_state_dict({loaded})."
         )
 

@@ -1,6 +1,7 @@
 """Write a network as an ONNX file, and run such files with onnxruntime."""
 
 import ast
+import copy
 import json
 import logging
 import warnings
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from cnn_zoo.analysis.fold import fold
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file
+from cnn_zoo.files import printable, require_regular_file, whole_file
 from cnn_zoo.formats.description import NetworkDescription
 
 # The metadata that tell a program what to feed and what it gets
@@ -41,8 +42,9 @@ def export_onnx(
     """
     import onnx
 
+    model, images = fold(copy.deepcopy(model).float()).cpu(), images.cpu().float()  # trained in any precision
     # From a channels_last network each global pooling becomes eight more nodes
-    model, images = fold(model).cpu().to(memory_format=torch.contiguous_format), images.cpu()
+    model = model.to(memory_format=torch.contiguous_format)
     onnx_model = _trace(model, images[:2].contiguous(), opset)
     _name_after_layers(onnx_model.graph)
     values = description.values() if description else {}
@@ -177,6 +179,10 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     """
     import onnxruntime
 
+    try:
+        require_regular_file(path)
+    except OSError as error:
+        raise UserError(f"There is no ONNX file {path}; a run folder contains one, model.onnx.") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     # Threads that spin while they wait would slow down what runs next
@@ -185,6 +191,23 @@ def open_session(path: Path, threads: int | None = None) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no base class of their own
         raise UserError(f"{path} is not an ONNX file that onnxruntime can run: {root_cause(error)}") from error
+
+
+def require_classifier(session: Any, description: NetworkDescription, path: Path) -> None:
+    """Raise UserError if a session does not have the input that its description promises, and nothing else.
+
+    That is float32 (N, C, H, W) or uint8 (N, H, W, C). N may be any number of images.
+    """
+    inputs = session.get_inputs()
+    channels, height, width = description.image_shape
+    shapes = {"tensor(float)": [channels, height, width], "tensor(uint8)": [height, width, channels]}
+    images = inputs[0] if len(inputs) == 1 and inputs[0].shape else None
+    if images is None or isinstance(images.shape[0], int) or images.shape[1:] != shapes.get(images.type):
+        found = ", ".join(f"{value.type} {value.shape}" for value in inputs) or "nothing"
+        raise UserError(
+            f"{path} takes {printable(found)}, which is not any number of its {channels} x {height} x {width} images; "
+            "export it with python -m cnn_zoo.export."
+        )
 
 
 def _largest_difference(path: Path, model: nn.Module, images: Tensor) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 from cnn_zoo.command_line.run import ArgumentParser, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import whole_file, write_csv
+from cnn_zoo.files import printable, whole_file, write_csv
 from cnn_zoo.report.differences import differing_keys
 from cnn_zoo.report.groups import Recipe, group_runs
 from cnn_zoo.report.page import METRIC_COLUMNS, render_page
@@ -70,7 +70,8 @@ def name_runs(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[tuple[str,
     """Return the runs with their names in the picture of curves: that of the recipe, or one with the run's state."""
     named = [(recipe.name, member) for recipe in recipes for member in recipe.runs]
     unfinished = [member for member in runs if member.state != "finished"]
-    return named + [(f"{one.backbone} {one.experiment}/{one.folder.name} ({one.state})", one) for one in unfinished]
+    names = [printable(f"{one.backbone} {one.experiment}/{one.folder.name} ({one.state})") for one in unfinished]
+    return named + list(zip(names, unfinished, strict=True))
 
 
 def print_ranking(ranked: Sequence[RankedNetwork]) -> None:
@@ -95,7 +96,7 @@ def main(arguments: list[str]) -> None:
         write_csv(options.out / "runs.csv", csv_rows(runs, recipes))
         with whole_file(options.out / "index.html") as part:
             page = render_page(runs, recipes, ranked=ranked, required=required, drawings=drawings)
-            part.write_text(page, encoding="utf-8")
+            part.write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"The report cannot be written: {error}; choose another --out.") from error
     print_ranking(ranked)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from cnn_zoo.report.runs import Run
+from cnn_zoo.report.runs import Run, short_text
 
 IGNORED_KEYS = {  # each has a column of its own or says nothing about the recipe
     "experiment",
@@ -53,7 +53,7 @@ def short_value(value: Any) -> str:
         return "–"
     text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
     is_import_path = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text)
-    return text.rpartition(".")[2] if is_import_path else text
+    return short_text(text.rpartition(".")[2] if is_import_path else text)
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:

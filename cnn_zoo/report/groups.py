@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from cnn_zoo.files import printable
 from cnn_zoo.report.differences import differing_keys, relevant_keys, short_value
 from cnn_zoo.report.runs import Run, finite_or_none
 
@@ -167,4 +168,4 @@ def add_places(recipes: Sequence[Recipe]) -> None:
         places = [[run.experiment for run in runs], [f"{run.experiment}/{run.folder.name}" for run in runs]]
         distinct = [texts for texts in places if len(set(texts)) == count]
         for recipe, place in zip(same, [*distinct, [str(run.folder) for run in runs]][0], strict=True):
-            recipe.name = f"{name} ({place})"
+            recipe.name = printable(f"{name} ({place})")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnn_zoo.files import printable
 from cnn_zoo.report.differences import differing_keys, short_value
 from cnn_zoo.report.groups import Recipe, partial_test
 from cnn_zoo.report.ranking import COSTS, RankedNetwork
@@ -80,7 +81,7 @@ class Table:
 
 
 def text_cell(value: Any) -> Cell:
-    return Cell(str(value), sort_key=str(value))
+    return Cell(printable(value), sort_key=printable(value))
 
 
 def number_cell(value: float | None, write: Callable[[float], str]) -> Cell:

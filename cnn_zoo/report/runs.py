@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.files import printable, read_text
 from cnn_zoo.formats.old_names import CALLBACK_CLASSES, CALLBACK_KEYS, LIGHTNING_CLASSES, MIXING_KEYS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
 
@@ -18,6 +18,12 @@ EXAMPLE = RunFolder(Path())
 RUN_FILES = {EXAMPLE.card.name, EXAMPLE.config.name, EXAMPLE.metrics.name}  # any of them makes a folder a run folder
 STATES = ("finished", "unfinished", "broken")
 LONGEST_REASON = 160  # characters of a complaint's reason that fit in a table
+LONGEST_NAME = 200  # characters of an experiment, a network or a data set
+LARGEST_FILE = 32_000_000  # bytes; the confusion matrix of 1,000 classes takes a third of it
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e30  # of a cost, of any number: others cannot be drawn
+# What a report reads in a result card; each may be missing or null
+CARD_TEXTS = ("experiment", "backbone", "dataset")
+CARD_COUNTS = ("params", "macs", "train_seconds", "images_per_second", "test_images")
 
 RENAMED_KEYS = CALLBACK_KEYS | MIXING_KEYS
 RENAMED_CLASSES = LIGHTNING_CLASSES | {
@@ -53,18 +59,19 @@ class Run:
 
     @property
     def experiment(self) -> str:
-        return str(self.card.get("experiment") or self.config.get("experiment") or self.folder.resolve().parent.name)
+        name = self.card.get("experiment") or self.config.get("experiment") or self.folder.resolve().parent.name
+        return short_text(name)
 
     @property
     def backbone(self) -> str:
-        return str(self.card.get("backbone") or self.config.get("model.backbone") or "unknown")
+        return short_text(self.card.get("backbone") or self.config.get("model.backbone") or "unknown")
 
     @property
     def network(self) -> str:
         """The backbone and its arguments: resnet9 stem_stride=2 width=16."""
         arguments = self.card.get("backbone_args")
         pairs = arguments.items() if isinstance(arguments, dict) else ()
-        return " ".join([self.backbone, *sorted(f"{key}={value}" for key, value in pairs)])
+        return short_text(" ".join([self.backbone, *sorted(f"{key}={value}" for key, value in pairs)]))
 
     @property
     def dataset(self) -> str:
@@ -75,7 +82,7 @@ class Run:
             if self.config.get("data.sample"):
                 name += " (bundled sample)"
         root = self.config.get("data.root") if name == "ImageFolder" else None
-        return f"{name} {root}" if root else str(name)
+        return short_text(f"{name} {root}" if root else name)
 
     @property
     def seed(self) -> Any:
@@ -116,10 +123,16 @@ class Run:
 
 
 def finite_or_none(value: Any) -> float | None:
-    """Return `value` if it is a finite number, else None. A whole number stays an int."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """Return `value` if it is a number up to LARGEST_NUMBER, else None. A whole number stays an int."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
         return None
     return value
+
+
+def short_text(value: Any) -> str:
+    """Return a name from a file as one line that fits in a table."""
+    text = printable(value)
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
@@ -159,8 +172,8 @@ def read_run(folder: Path) -> Run:
     def attempt(read: Callable[[Path], Content], path: Path, empty: Content) -> Content:
         try:
             return read(path) if path.exists() else empty
-        except (UserError, OSError, ValueError, RecursionError, csv.Error) as error:
-            reason = " ".join(str(error.__cause__ or error).split())[:LONGEST_REASON]
+        except (UserError, OSError, ValueError, RecursionError, MemoryError, csv.Error) as error:
+            reason = printable(" ".join(str(error.__cause__ or error).split()))[:LONGEST_REASON]
             run.complaints.append(f"{path.name} cannot be read: {reason}")
             return empty
 
@@ -174,15 +187,48 @@ def read_card(path: Path) -> dict[str, Any]:
     """Return a result card.
 
     Raises:
-        ValueError: The file is not a result card, or its test accuracy is not in [0, 1].
+        ValueError: The file is not a result card, its test accuracy is not in [0, 1], or another value that a report
+            needs has the wrong type or is out of bounds.
     """
-    card = json.loads(path.read_text(encoding="utf-8"))
+    card = json.loads(read_text(path, LARGEST_FILE))
     if not isinstance(card, dict):
         raise ValueError("it is not a result card")
-    accuracy = finite_or_none(card.get("test_accuracy"))
-    if accuracy is None or not 0 <= accuracy <= 1:
-        raise ValueError(f"its test accuracy is {card.get('test_accuracy')}, which is not a fraction from 0 to 1")
+    accuracy = card.get("test_accuracy")
+    if not is_fraction(accuracy):
+        raise ValueError(f"its test accuracy is {short_text(accuracy)}, which is not a fraction from 0 to 1")
+    checks: dict[str, Callable[[Any], bool]] = {"backbone_args": are_arguments, "seed": is_seed}
+    checks |= dict.fromkeys(CARD_TEXTS, is_name) | dict.fromkeys(CARD_COUNTS, is_count)
+    checks["val_accuracy"] = is_fraction
+    for key, is_right in checks.items():
+        value = card.get(key)
+        if value is not None and not is_right(value):
+            raise ValueError(f"its {key} is {short_text(value)}, which fit does not write")
     return card
+
+
+def is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def is_fraction(value: Any) -> bool:
+    number = finite_or_none(value)
+    return number is not None and 0 <= number <= 1
+
+
+def is_count(value: Any) -> bool:
+    number = finite_or_none(value)
+    return number is not None and (number == 0 or number >= SMALLEST_NUMBER)
+
+
+def is_seed(value: Any) -> bool:
+    return finite_or_none(value) is not None and isinstance(value, int)
+
+
+def are_arguments(value: Any) -> bool:
+    """Return whether a value is a dict of plain values and lists of them, as the arguments of a network are."""
+    values = value.values() if isinstance(value, dict) else [value]
+    items = [item for one in values for item in (one if isinstance(one, list) else [one])]
+    return isinstance(value, dict) and all(isinstance(item, str | int | float | None) for item in items)
 
 
 def read_flat_config(path: Path) -> dict[str, Any]:
@@ -204,11 +250,12 @@ def flatten(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        path = above if above and key in ("class_path", "init_args") else f"{above}.{key}".lstrip(".")
+        path = above if above and key in ("class_path", "init_args") else printable(f"{above}.{key}".lstrip("."))
         if isinstance(value, dict):
             flat |= flatten(value, path)
         else:
-            flat[path] = value if isinstance(value, str | int | float | None) else str(value)
+            is_plain = value is None or isinstance(value, str | bool | float) or finite_or_none(value) is not None
+            flat[path] = value if is_plain else str(value)
     return flat
 
 
@@ -223,7 +270,7 @@ def key_of_today(key: str) -> str:
 def read_epochs(path: Path) -> list[dict[str, float]]:
     """Return the numbers in each row of metrics.csv. A row that is still being written may lack some."""
     rows = []
-    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+    for row in csv.DictReader(read_text(path, LARGEST_FILE).splitlines()):
         numbers = {key: float(value) for key, value in row.items() if key and is_finite_number(value)}
         if numbers:
             rows.append(numbers)
@@ -232,6 +279,6 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
 
 def is_finite_number(word: Any) -> bool:
     try:
-        return math.isfinite(float(word))
+        return abs(float(word)) <= LARGEST_NUMBER
     except (TypeError, ValueError):
         return False

@@ -1,23 +1,32 @@
 """Image classification: one network, one label for each image."""
 
+import math
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cnn_zoo.backbones.create import check_network, create_model, memory_format
 from cnn_zoo.errors import UserError
 from cnn_zoo.imports import call_checked, import_object
-from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule
+from cnn_zoo.tasks.schedules import (
+    TRIAL_STEPS,
+    check_rates,
+    check_schedule,
+    lengths_left_out,
+    make_schedule,
+    usual_interval,
+)
 from cnn_zoo.tasks.scores import Scores
 
 AUXILIARY_WEIGHT = 0.3  # of the loss of an auxiliary head, https://arxiv.org/abs/1409.4842
+GREATEST_FALL = 1e6  # a learning rate that falls by more in one epoch is warned of
 MOST_CLASSES_WITHOUT_TOP5 = 10  # with more, validation and test also report the top-5 accuracy
 OPTIMIZERS = ["torch.optim"]  # the modules in which a name without a dot is looked up
-TRIAL_STEPS = 100  # a length for the schedule that is built only to check its arguments
 
 if TYPE_CHECKING:
     Network = str | nn.Module
@@ -50,11 +59,14 @@ class Classification(LightningModule):
             learning rate constant.
         scheduler_args: The arguments of the schedule, such as {max_lr: 0.1}. Lengths follow from that of the training,
             see `cnn_zoo.tasks.schedules.make_schedule`.
-        scheduler_interval: The unit in which a schedule counts: step or epoch.
+        scheduler_interval: The unit in which a schedule counts: step or epoch. None: OneCycleLR, CyclicLR and
+            warmup_cosine count steps, all others epochs.
     """
 
     backbone: Any  # a network of the zoo, or any other module
     schedule_length: int | None = None  # steps or epochs; None if the schedule has the same shape in any training
+    plateau_metric = "val/loss"  # ReduceLROnPlateau's; train/loss where there is no validation
+    _rate_of_epoch: float | None = None  # the learning rate with which the last epoch began
 
     def __init__(
         self,
@@ -71,7 +83,7 @@ class Classification(LightningModule):
         optimizer_args: dict[str, Any] | None = None,
         scheduler: str | None = None,
         scheduler_args: dict[str, Any] | None = None,
-        scheduler_interval: Literal["step", "epoch"] = "step",
+        scheduler_interval: Literal["step", "epoch"] | None = None,
     ) -> None:
         super().__init__()
         sizes: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
@@ -80,6 +92,8 @@ class Classification(LightningModule):
             check_network(backbone, model, **sizes)
         else:
             model = create_model(backbone, **sizes, **(backbone_args or {}))
+        if scheduler and scheduler_interval is None:
+            scheduler_interval = usual_interval(scheduler)
         self.save_hyperparameters()  # of a module, the name of its class
         self.backbone = model.to(memory_format=memory_format(model))
         top5 = num_classes > MOST_CLASSES_WITHOUT_TOP5
@@ -89,7 +103,14 @@ class Classification(LightningModule):
             raise UserError(f"model.label_smoothing is {label_smoothing}; it must be from 0 to below 1.")
         if compile:
             self.backbone.compile()  # in place, so that names in checkpoints stay
-        self.optimizer_and_schedule(TRIAL_STEPS)  # refuses bad arguments now, before the data are read
+        _, trial = self.optimizer_and_schedule(TRIAL_STEPS)  # refuses bad arguments now, before the data are read
+        if scheduler and trial is not None:
+            check_schedule(scheduler, trial)
+        if isinstance(trial, ReduceLROnPlateau) and scheduler_interval == "step":
+            raise UserError(
+                "model.scheduler_interval is step, but ReduceLROnPlateau looks at the validation, which comes after an "
+                "epoch; leave it out."
+            )
 
     @property
     def test_confusion(self) -> Tensor:
@@ -156,6 +177,7 @@ class Classification(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
+        self._warn_of_vanished_rate()
 
     def on_validation_epoch_start(self) -> None:
         self.val_scores.reset()
@@ -165,7 +187,7 @@ class Classification(LightningModule):
         self.flip_scores.reset()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.trainer.is_last_batch:  # on_train_epoch_end would be too late: callbacks come before the module there
+        if ends_epoch(self.trainer):  # on_train_epoch_end would be too late: callbacks come before the module there
             self._log("train", self.train_scores)
 
     def on_validation_epoch_end(self) -> None:
@@ -184,29 +206,62 @@ class Classification(LightningModule):
     # Optimization
 
     def configure_optimizers(self) -> dict[str, Any]:
-        per_step = self.hparams.scheduler_interval == "step"
-        length = self.trainer.estimated_stepping_batches if per_step else self.trainer.max_epochs
-        if self.hparams.scheduler and (length is None or not 0 < length < float("inf")):
-            raise UserError("A schedule needs to know the length of the training; set --trainer.max_epochs.")
-        optimizer, schedule = self.optimizer_and_schedule(length)
-        if schedule is None:
-            return {"optimizer": optimizer}
-        if lengths_left_out(self.hparams.scheduler, self.hparams.scheduler_args or {}):
+        name = self.hparams.scheduler
+        if name is None:
+            return {"optimizer": self.optimizer_and_schedule(TRIAL_STEPS)[0]}
+        length = self._length_of_training()
+        is_known = 0 < length < float("inf")
+        if lengths_left_out(name, self.hparams.scheduler_args or {}):
+            if not is_known:
+                raise UserError("A schedule needs to know the length of the training; set --trainer.max_epochs.")
             self.schedule_length = int(length)
+        optimizer, schedule = self.optimizer_and_schedule(int(length) if is_known else TRIAL_STEPS)
+        interval = self.hparams.scheduler_interval
         if getattr(schedule, "total_steps", length) < length:  # OneCycleLR would fail beyond its last step
             raise UserError(
                 f"model.scheduler_args.total_steps is {schedule.total_steps}, but the training has {length} "
-                f"{self.hparams.scheduler_interval}s; leave it out, or make it as long."
+                f"{interval}s; leave it out, or make it as long."
             )
-        # A plateau of the validation loss is known after an epoch
-        interval = "epoch" if isinstance(schedule, ReduceLROnPlateau) else self.hparams.scheduler_interval
-        scheduler = {"scheduler": schedule, "interval": interval, "monitor": "val/loss"}
+        scheduler: dict[str, Any] = {"scheduler": schedule, "interval": interval}
+        if isinstance(schedule, ReduceLROnPlateau):
+            # A validation is needed for a new value; in the epochs between, the old one would count as a plateau
+            scheduler |= {"monitor": self.plateau_metric, "strict": False}
+            scheduler["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _length_of_training(self) -> float:
+        """Return the steps or epochs of the training, as the schedule counts; infinite or -1 if it has no end."""
+        trainer = self.trainer
+        if self.hparams.scheduler_interval == "step":
+            return trainer.estimated_stepping_batches
+        epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
+        if trainer.max_steps == -1:
+            return epochs
+        if trainer.train_dataloader is None:
+            trainer.fit_loop.setup_data()
+        steps_of_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        needed = math.ceil(trainer.max_steps / steps_of_epoch)
+        return needed if epochs == -1 else min(epochs, needed)
+
+    def _warn_of_vanished_rate(self) -> None:
+        """Say in one line that the learning rate has fallen to nothing within the last epoch."""
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        before, self._rate_of_epoch = self._rate_of_epoch, rate
+        if before is not None and rate * GREATEST_FALL < before and self.global_rank == 0:
+            sys.stderr.write(
+                f"warning: the learning rate fell from {before:.1e} to {rate:.1e} in epoch {self.current_epoch}, so "
+                f"the network hardly learns any more; {self.hparams.scheduler} counts "
+                f"{self.hparams.scheduler_interval}s, see --model.scheduler_interval.\n"
+            )
 
     def optimizer_and_schedule(self, length: int) -> tuple[torch.optim.Optimizer, Any]:
         """Return a new optimizer and its schedule (or None) for a training of `length` steps or epochs."""
         name, arguments = self.hparams.optimizer, self.hparams.optimizer_args or {}
+        check_rates("model.optimizer_args", arguments)
+        check_rates("model.scheduler_args", self.hparams.scheduler_args or {})
         optimizer = call_checked(import_object(name, OPTIMIZERS), name, self.parameters(), **arguments)
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            raise UserError("model.optimizer is SparseAdam, which takes sparse gradients alone; use Adam.")
         if self.hparams.scheduler is None:
             return optimizer, None
         return optimizer, make_schedule(self.hparams.scheduler, optimizer, self.hparams.scheduler_args or {}, length)
@@ -234,3 +289,8 @@ class Classification(LightningModule):
             f"configuration builds {ours.backbone} {ours.backbone_args or ''} with other weights; use the config.yaml "
             "of the checkpoint's run folder."
         )
+
+
+def ends_epoch(trainer: Trainer) -> bool:
+    """Return whether the present batch is the last one of its epoch, which --trainer.max_steps can end early."""
+    return trainer.is_last_batch or trainer.global_step == trainer.max_steps

@@ -2,23 +2,35 @@
 
 import inspect
 import math
-from typing import Any
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from cnn_zoo.imports import call_checked, import_object
+from cnn_zoo.errors import UserError
+from cnn_zoo.imports import call_checked, import_object, reason
 
 SCHEDULES = ["torch.optim.lr_scheduler", __name__]  # the modules in which a name without a dot is looked up
+
+LENGTHS = ("total_steps", "T_max", "total_iters", "step_size_up")  # the arguments that are lengths
+RATES = ("lr", "max_lr")  # the arguments that are learning rates
+TRIAL_STEPS = 100  # a length for the schedule that is built only to check its arguments
+ROUNDING = 1e-9  # a schedule that ends at 0 may end a little below it
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: float = 0.0) -> LambdaLR:
     """Return a schedule that rises linearly, then falls by half a cosine, https://arxiv.org/abs/1608.03983.
 
     Args:
-        warmup: The fraction of the training in which the rate rises.
-        final: The last learning rate, as a factor of the optimizer's.
+        warmup: The fraction of the training in which the rate rises, from 0 to 1.
+        final: The last learning rate, as a factor of the optimizer's, from 0 to 1.
     """
+    for name, value in {"warmup": warmup, "final": final}.items():
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise UserError(f"model.scheduler_args.{name} is {value!r}; it must be a number from 0 to 1.")
     rise = max(1, round(warmup * total_steps))
 
     def factor(step: int) -> float:
@@ -34,18 +46,64 @@ def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], le
     """Return the schedule of this name (StepLR, warmup_cosine) or import path.
 
     A length that the schedule takes and `arguments` leave out follows from `length`, the steps (or epochs) of the
-    training: `total_steps` (OneCycleLR, warmup_cosine) and `T_max` (CosineAnnealingLR) are the whole training,
-    `step_size_up` (CyclicLR) is half of it, which makes one triangle.
+    training: `total_steps` (OneCycleLR, warmup_cosine), `T_max` (CosineAnnealingLR) and `total_iters` (LinearLR,
+    PolynomialLR) are the whole training, `step_size_up` (CyclicLR) is half of it, which makes one triangle. ConstantLR
+    keeps torch's `total_iters`, because it is a warm-up.
 
     Raises:
         UserError: The path cannot be imported, or the schedule refuses its arguments.
     """
-    lengths = {"total_steps": length, "T_max": length, "step_size_up": max(1, length // 2)}
+    lengths = {key: length for key in LENGTHS} | {"step_size_up": max(1, length // 2)}
     left_out = {key: lengths[key] for key in lengths_left_out(path, arguments)}
     return call_checked(import_object(path, SCHEDULES), path, optimizer, **left_out | arguments)
 
 
 def lengths_left_out(path: str, arguments: dict[str, Any]) -> list[str]:
     """Return the lengths that a schedule takes and `arguments` leave out. They make its shape that of the training."""
+    schedule = import_object(path, SCHEDULES)
+    if schedule is ConstantLR:
+        return []
+    accepted = inspect.signature(schedule).parameters
+    return [key for key in LENGTHS if key in accepted and key not in arguments]
+
+
+def usual_interval(path: str) -> Literal["step", "epoch"]:
+    """Return the unit in which a schedule counts unless it is told otherwise.
+
+    OneCycleLR (https://arxiv.org/abs/1708.07120), CyclicLR (https://arxiv.org/abs/1506.01186) and warmup_cosine have
+    arguments that their papers give in steps. All others count epochs, as their papers and torch's examples do.
+    """
     accepted = inspect.signature(import_object(path, SCHEDULES)).parameters
-    return [key for key in ("total_steps", "T_max", "step_size_up") if key in accepted and key not in arguments]
+    return "step" if {"total_steps", "step_size_up"} & accepted.keys() else "epoch"
+
+
+def check_rates(key: str, arguments: Mapping[str, Any]) -> None:
+    """Raise UserError unless the learning rates among the arguments of an optimizer or a schedule are above 0.
+
+    Args:
+        key: The key of the configuration that has these arguments.
+    """
+    for name in set(RATES) & arguments.keys():
+        given = arguments[name]
+        for rate in given if isinstance(given, list | tuple) else [given]:
+            if not isinstance(rate, int | float) or not 0 < rate <= sys.float_info.max:
+                raise UserError(f"{key}.{name} is {given!r}; a learning rate is a number above 0, such as 0.001.")
+
+
+def check_schedule(path: str, schedule: Any) -> None:
+    """Raise UserError for a schedule that fails after some of its steps, or whose rates are no learning rates.
+
+    It is run to its end, so it must have been built for this check alone, for TRIAL_STEPS.
+    """
+    if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
+        return
+    for step in range(1, min(TRIAL_STEPS, getattr(schedule, "total_steps", TRIAL_STEPS))):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, that the optimizer made no step before
+                schedule.step()
+        except Exception as error:  # a user's own class may raise anything
+            raise UserError(f"The schedule {path} fails with model.scheduler_args: {reason(error)}.") from error
+        rate = schedule.optimizer.param_groups[0]["lr"]
+        if not -ROUNDING <= rate < math.inf:
+            raise UserError(f"The schedule {path} makes the learning rate {rate:.3g} after {step} of its steps.")

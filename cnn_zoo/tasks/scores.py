@@ -1,7 +1,10 @@
 """The loss, accuracy, top-5 accuracy and confusion matrix of an epoch."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 
@@ -29,6 +32,10 @@ class Scores(Metric):
         if top5:
             self.add_state("top5_correct", torch.zeros(()), dist_reduce_fx="sum")
         self.register_buffer("one", torch.ones(()), persistent=False)  # on the device, so that no step copies a 1 to it
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any) -> nn.Module:
+        """Move the sums to a device, but keep their type: counts in the bfloat16 of bf16-true would end at 256."""
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), *arguments)
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss, its logits (N, num_classes) and its labels (N)."""
