@@ -1,5 +1,6 @@
 """A backbone in a file comes back as a network, and other files are refused."""
 
+import copy
 import json
 import os
 import subprocess
@@ -118,6 +119,25 @@ def test_a_wrong_description_is_refused(description, message, saved):
 def test_weights_without_a_description_are_refused(metadata, message, model, tmp_path):
     save_file(model.state_dict(), tmp_path / "net.safetensors", metadata)
     with pytest.raises(UserError, match=message):
+        load_backbone(tmp_path / "net.safetensors")
+
+
+def test_weights_that_are_not_numbers_are_refused(model, tmp_path):
+    broken = copy.deepcopy(model)
+    torch.nn.init.constant_(next(broken.parameters()), torch.nan)
+    save_backbone(broken, tmp_path / "net.safetensors", DESCRIPTION)
+    with pytest.raises(UserError, match="The weights .* in .*net.safetensors are not finite numbers"):
+        load_backbone(tmp_path / "net.safetensors")
+
+
+def test_weights_in_another_precision_are_converted(model, tmp_path):
+    save_backbone(copy.deepcopy(model).double(), tmp_path / "net.safetensors", DESCRIPTION)
+    assert torch.equal(load_backbone(tmp_path / "net.safetensors")(IMAGES), model(IMAGES))
+
+
+def test_weights_of_another_type_are_refused(model, tmp_path):
+    save_backbone(copy.deepcopy(model).to(torch.complex64), tmp_path / "net.safetensors", DESCRIPTION)
+    with pytest.raises(UserError, match="do not fit the network lenet5"):
         load_backbone(tmp_path / "net.safetensors")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import zipfile
 
 import pytest
 import torch
@@ -31,8 +32,14 @@ def test_the_content_comes_back(tmp_path):
 
 
 def test_tensors_come_to_the_given_device(tmp_path):
-    content = read_checkpoint(save(CONTENT, tmp_path / "best.ckpt"), torch.device("meta"))
-    assert content["state_dict"]["weight"].is_meta
+    places = []
+
+    def device(storage, place):
+        places.append(place)
+        return storage
+
+    read_checkpoint(save(CONTENT, tmp_path / "best.ckpt"), device)
+    assert places == ["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -112,3 +119,18 @@ def test_for_weights_alone_the_message_loads_them(content, loaded, zipped, tmp_p
 def test_the_prefix_of_a_wrapped_network_is_removed_only_where_it_is(tmp_path):
     with pytest.raises(UserError, match=r"load_state_dict\(torch.load\('.*net.pth', weights_only=True\)\)\.$"):
         read_checkpoint(save({"conv1.weight": torch.arange(3.0)}, tmp_path / "net.pth"))
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    path = save(CONTENT, tmp_path / "stored.ckpt")
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "a.ckpt", "w", zipfile.ZIP_DEFLATED) as compressed:
+        for name in stored.namelist():
+            compressed.writestr(name, stored.read(name))
+    with pytest.raises(UserError, match=REFUSED):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_weight_that_is_larger_than_its_file_is_refused(tmp_path):
+    weights = {"weight": torch.zeros(1).expand(1000, 1000, 1000, 1000)}
+    with pytest.raises(UserError, match=REFUSED):
+        read_checkpoint(save(CONTENT | {"state_dict": weights}, tmp_path / "large.ckpt"))

@@ -56,7 +56,7 @@ OVERRIDES = {key: FLOATS for key in FLOAT_KEYS} | {key: INTEGERS for key in INTE
 
 
 @settings(max_examples=settings().max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
+@given(data=st.data())
 def test_a_number_is_used_or_refused_in_one_sentence(data, invoke, tmp_path):
     keys = data.draw(st.lists(st.sampled_from(sorted(OVERRIDES)), min_size=1, max_size=2, unique=True))
     words = [f"--{key}={data.draw(OVERRIDES[key])}" for key in keys]

@@ -24,7 +24,10 @@ COLOURS = NetworkDescription(
 
 
 def save_colours(path, image_input):
-    """Write an ONNX file that answers with the mean of each channel, so that its class is an image's colour."""
+    """Write an ONNX file that answers with the mean of each channel, so that its class is an image's colour.
+
+    Bytes are divided by 255, so that the answers are in [0, 1].
+    """
     if image_input:
         kind, shape, axes = TensorProto.UINT8, ["n", 8, 8, 3], [1, 2]
         interface = {"input": "uint8 NHWC", "output": "probabilities"}
@@ -33,11 +36,13 @@ def save_colours(path, image_input):
         interface = {"input": "float32 NCHW normalised", "output": "logits"}
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats"], ["answers"], axes=axes, keepdims=0),
+        helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
+        helper.make_node("ReduceMean", ["scaled"], ["answers"], axes=axes, keepdims=0),
     ]
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [1], [1 / 255 if image_input else 1])
     image = helper.make_tensor_value_info("image", kind, shape)
     answers = helper.make_tensor_value_info("answers", TensorProto.FLOAT, ["n", 3])
-    graph = helper.make_graph(nodes, "colours", [image], [answers])
+    graph = helper.make_graph(nodes, "colours", [image], [answers], [scale])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     texts = {key: json.dumps(value) for key, value in COLOURS.values().items()}
     helper.set_model_props(model, texts | {"backbone": COLOURS.backbone} | interface)
@@ -158,6 +163,61 @@ def test_an_unreadable_image_is_reported_and_the_others_are_classified(folder, i
     assert result.status == 1 and "red.png" in result.out and "torn.png" not in result.out
     assert result.err.startswith("error: The image ") and result.err.count("\n") == 1
     assert "torn.png cannot be read" in result.err
+
+
+def test_a_pipe_is_no_image(folder, invoke, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    result = invoke(predict.main, "--onnx", folder / "bytes.onnx", tmp_path / "pipe.png")
+    assert result.status == 1 and "pipe.png is not a regular file" in result.err
+
+
+def test_a_file_name_may_be_no_text(folder, invoke, tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "image.png")
+    os.rename(tmp_path / "image.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
+    images = [folder / "colours", tmp_path]
+    result = invoke(predict.main, "--onnx", folder / "bytes.onnx", *images, "--csv", tmp_path / "out.csv")
+    assert result.status == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 4 and rows[-1]["file"].endswith("caf\\xe9.png")
+    result = invoke(predict.main, "--onnx", folder / "bytes.onnx", tmp_path)
+    assert "caf\\xe9.png" in result.out
+
+
+def two_inputs(model):
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, ["n"]))
+
+
+def other_size(model):
+    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | {"image_size": "9"})
+
+
+def another_number_of_classes(model):
+    changed = {"num_classes": "2", "classes": '["a", "b"]'}
+    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | changed)
+
+
+def divided_by_zero(model):
+    changed = {"output": "probabilities"}
+    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | changed)
+    model.graph.node[-1].output[0] = "mean"
+    model.graph.node.append(helper.make_node("Sub", ["mean", "mean"], ["zero"]))
+    model.graph.node.append(helper.make_node("Div", ["zero", "zero"], ["answers"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (two_inputs, "takes tensor(uint8) ['n', 8, 8, 3], tensor(float) ['n'], which is not any number of its 3 x 8 x"),
+        (other_size, "which is not any number of its 3 x 9 x 9 images"),
+        (another_number_of_classes, "gives [3, 3] numbers, which is not one for each of its 2 classes"),
+        (divided_by_zero, "gives no probabilities from 0 to 1"),
+    ],
+)
+def test_an_onnx_file_that_is_not_what_it_says_is_refused(change, message, folder, invoke, tmp_path):
+    model = onnx.load(folder / "bytes.onnx")
+    change(model)
+    onnx.save(model, tmp_path / "changed.onnx")
+    assert_refused(invoke(predict.main, "--onnx", tmp_path / "changed.onnx", folder / "colours"), message)
 
 
 def test_unreadable_images_alone_give_no_table(folder, invoke, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -16,11 +15,9 @@ from cnn_zoo.callbacks.lightning_private import stop_after_step
 from cnn_zoo.callbacks.resume import (
     link_or_copy,
     old_schedule_length,
-    refuse_other_recipe,
     remove_unfinished_files,
     restore_random_state,
 )
-from cnn_zoo.errors import UserError
 
 FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
 OFF = ["--export=null", "--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
@@ -148,7 +145,7 @@ def test_a_damaged_last_checkpoint_names_the_one_before_it(invoke, quick_fit, tm
     result, previous = invoke(fit.main, *words, "--ckpt_path=last"), last.with_name("previous.ckpt")
     assert_refused(result, f"nothing in it was run; the checkpoint before it is {previous}.")
     assert torch.load(previous, weights_only=True)["global_step"] == 5
-    folder, card = quick_fit(*SHORT, "--ckpt_path", previous)
+    folder, card = quick_fit(*SHORT, *explodes, "--trainer.max_epochs=2", "--ckpt_path", previous)
     assert folder == last.parents[1] and card["epochs"] == 2
 
 
@@ -227,36 +224,12 @@ def test_any_other_schedule_continues_with_more_epochs(schedule, rates, quick_fi
     assert [float(line.split(",")[1]) for line in lines] == pytest.approx(rates)
 
 
-SAVED = {"optimizer": "torch.optim.SGD", "optimizer_args": {"lr": 0.1}}
-SAVED |= {"scheduler": "StepLR", "scheduler_args": {"step_size": 2}, "scheduler_interval": "epoch"}
-
-
-SPELT_OTHERWISE = {"optimizer": "SGD", "scheduler": "torch.optim.lr_scheduler.StepLR"}
-
-
-@pytest.mark.parametrize("same", [{}, SPELT_OTHERWISE, {"scheduler": None, "scheduler_args": {}}], ids=str)
-def test_a_training_continues_with_its_optimizer_and_schedule(same):
-    refuse_other_recipe(SAVED, SAVED | same)
-    refuse_other_recipe({}, SAVED | same)  # a file that does not name them
-
-
-OTHER = [("optimizer", "Adam"), ("optimizer_args", {"lr": 0.01}), ("optimizer_args", None)]
-OTHER += [("scheduler", "ExponentialLR"), ("scheduler_args", {"step_size": 3}), ("scheduler_interval", "step")]
-
-
-@pytest.mark.parametrize(("key", "value"), OTHER)
-def test_another_optimizer_or_schedule_is_refused(key, value):
-    message = f"model.{key} is {value}, but that of the checkpoint is {SAVED[key]}; a training that continues keeps its"
-    with pytest.raises(UserError, match=re.escape(message)):
-        refuse_other_recipe(SAVED, SAVED | {key: value})
-
-
 def test_another_learning_rate_is_refused_and_nothing_is_written(continued, invoke):
     folder = continued[0]
     before = contents(folder)
     words = ["--config", folder / "config.yaml", "--ckpt_path", folder / "checkpoints" / "last.ckpt"]
     result = invoke(fit.main, *words, "--trainer.max_epochs=4", "--model.optimizer_args.lr=0.001")
-    assert_refused(result, "model.optimizer_args is {'lr': 0.001, 'weight_decay': 0.01}, but that of the checkpoint is")
+    assert_refused(result, "model.optimizer_args.lr is 0.001, but that of ")
     assert contents(folder) == before
 
 

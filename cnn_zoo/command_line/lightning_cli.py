@@ -40,6 +40,7 @@ from cnn_zoo.command_line.run import user_error_behind
 from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.backbone_file import require_finite
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
 from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run, removed_if_empty
@@ -279,6 +280,7 @@ def report_as_user_error(*errors: type[Exception], about: str = "") -> Iterator[
 
 def load_weights(task: Classification, path: str) -> None:
     """Load a checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to its epoch."""
-    checkpoint = read_checkpoint(path)
-    task.on_load_checkpoint(checkpoint)
-    task.load_state_dict(checkpoint["state_dict"])
+    weights = {key: value for key, value in read_checkpoint(path).items() if key in ("state_dict", "hyper_parameters")}
+    task.on_load_checkpoint(weights)
+    require_finite(weights["state_dict"], path)
+    task.load_state_dict(weights["state_dict"])

@@ -65,15 +65,16 @@ def report_lost_process(trainer: Any) -> Iterator[None]:
     except RuntimeError as error:
         if trainer.world_size == 1 or not any(word in str(error).lower() for word in LOST_PROCESS):
             raise
-        ended = ended_process(getattr(trainer.strategy.launcher, "procs", []))
+        other = f"rank {1 - trainer.global_rank}" if trainer.world_size == 2 else "another rank"
+        ended = ended_process(getattr(trainer.strategy.launcher, "procs", [])) or other
         raise UserError(
-            f"{ended or 'Another process of this training'} has ended, so the training stopped; see above what it said "
-            "and how to continue; if it was killed, memory may have run out."
+            f"The process of {ended} has ended, so the training stopped; continue it with the same command and "
+            "--ckpt_path last; if that process was killed, memory may have run out."
         ) from error
 
 
 def ended_process(processes: Sequence[subprocess.Popen]) -> str | None:
-    """Return how to call the first process that has failed, or None.
+    """Return the rank of the first process that has failed, and how it ended; None if none has.
 
     Args:
         processes: Those of the ranks from 1.
@@ -83,5 +84,5 @@ def ended_process(processes: Sequence[subprocess.Popen]) -> str | None:
             status = process.wait(PATIENCE)
             if status:
                 how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-                return f"The process of rank {rank} ({how})"
+                return f"rank {rank} ({how})"
     return None

@@ -67,10 +67,15 @@ def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module,
             f"The weights in {path} do not fit the network {name} that it names; the file is damaged, or the network's "
             "code has changed."
         ) from error
-    for key, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"The weights {printable(key)} in {path} are not finite numbers; use another checkpoint.")
+    require_finite(weights, path)
     return model.eval(), description
+
+
+def require_finite(weights: Mapping[str, Tensor], source: Any) -> None:
+    """Raise UserError if a weight is infinite or NaN."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"The weights {printable(name)} in {source} are not finite numbers; use another checkpoint.")
 
 
 def with_types_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,6 +87,8 @@ def with_types_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, 
     own = model.state_dict()
     converted = {}
     for name, tensor in weights.items():
+        if tensor.is_meta:
+            raise TypeError(f"{name} has no values")
         wanted = own[name].dtype if name in own else tensor.dtype
         if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
             raise TypeError(f"{name} is of type {tensor.dtype}, not {wanted}")

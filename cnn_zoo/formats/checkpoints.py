@@ -60,7 +60,7 @@ def _is_state_dict(content: Any) -> bool:
 
 def _is_stored(tensor: Tensor) -> bool:
     """Return whether all elements of a tensor are in the file. A view of few bytes can claim to have any shape."""
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+    if tensor.layout != torch.strided or tensor.is_quantized:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 

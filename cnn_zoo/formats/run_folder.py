@@ -138,7 +138,7 @@ def refuse_large_yaml(text: str) -> None:
 
     A few lines of aliases of aliases can stand for more values than any memory has.
     """
-    sizes: dict[str, int] = {}  # of the values with an anchor (`&name`), where they are complete
+    sizes: dict[str | None, int] = {}  # of the values with an anchor (`&name`), where they are complete
     open_values: list[tuple[str | None, int]] = [(None, 0)]  # anchor and size of each list or dict around the event
     for event in yaml.parse(text, Loader=SAFE_LOADER):
         size = 0
