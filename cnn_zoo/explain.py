@@ -137,6 +137,15 @@ def test_data(folder: RunFolder) -> "ImageData":
     return module
 
 
+def refuse_other_data(description: "NetworkDescription", data: "ImageData") -> None:
+    """Raise UserError if the data have another number of classes or channels than the network."""
+    if (data.num_classes, data.in_channels) != (description.num_classes, description.in_channels):
+        raise UserError(
+            f"The run's data have {data.num_classes} classes and {data.in_channels} channels, its network "
+            f"{description.num_classes} and {description.in_channels}; name images instead."
+        )
+
+
 def misclassified(
     model: "nn.Module", description: "NetworkDescription", data: "ImageData", count: int
 ) -> list[Picture]:
@@ -145,11 +154,6 @@ def misclassified(
 
     from cnn_zoo.formats.backbone_file import class_probabilities
 
-    if (data.num_classes, data.in_channels) != (description.num_classes, description.in_channels):
-        raise UserError(
-            f"The run's data have {data.num_classes} classes and {data.in_channels} channels, its network "
-            f"{description.num_classes} and {description.in_channels}; name images instead."
-        )
     _, labels = data.sets["test"]
     images = (data.images("test", indices) for indices in torch.arange(len(labels)).split(BATCH_SIZE))
     with torch.no_grad():
@@ -216,6 +220,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--of {options.of!r} is not a class; the classes are {', '.join(classes)}.")
     if options.misclassified:
         data = test_data(RunFolder.of_checkpoint(options.ckpt))
+        refuse_other_data(description, data)
         pictures = misclassified(model, description, data, options.misclassified)
     else:
         pictures = read_pictures(files, description)

@@ -97,7 +97,7 @@ def onnx_classifier(path: Path) -> "tuple[NetworkDescription, Classifier]":
             outputs = network(images)
             probabilities = outputs if metadata["output"] == "probabilities" else outputs.softmax(1)
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
-            raise UserError(f"onnxruntime cannot run {path}: {root_cause(error)}") from error
+            raise UserError(f"onnxruntime cannot run {path}: {printable(root_cause(error))}") from error
         description.require_probabilities(probabilities, path)
         return probabilities
 

@@ -286,3 +286,16 @@ def test_mixing_follows_from_seed_step_and_rank():
     assert torch.equal(mixed(step=3).images, mixed(step=3).images)
     shares = [mixed(3).share, mixed(4).share, mixed(3, rank=1).share, mixed(3, seed=2).share]
     assert len(set(shares)) == 4
+
+
+@pytest.mark.parametrize(
+    ("strengths", "message"),
+    [
+        (Augment(crop=28), r"augment.crop is 28; it must be from 0 .off. to 27 for images of 28 x 32 px"),
+        (Augment(cutout=29), r"augment.cutout is 29; it must be from 0 .off. to 28"),
+    ],
+)
+def test_strengths_beyond_the_image_are_refused(strengths, message):
+    Augment(crop=27, cutout=28).check_size(28, 32)
+    with pytest.raises(UserError, match=message):
+        strengths.check_size(28, 32)

@@ -194,3 +194,24 @@ def test_mobilenet_v2_has_a_depth():
 def test_a_wrong_argument_is_refused(name, arguments, message):
     with pytest.raises(UserError, match=message):
         create_model(name, num_classes=10, in_channels=3, image_size=32, **arguments)
+
+
+@pytest.mark.parametrize("width", [0, -1, float("nan"), "1e9"])
+@pytest.mark.parametrize("name", [name for name in ZOO if "width" in inspect.signature(ZOO[name]).parameters])
+def test_a_width_that_is_no_positive_number_is_refused(name, width):
+    with pytest.raises(UserError, match="width"):
+        create_model(name, num_classes=10, in_channels=3, image_size=32, width=width)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet9", {"width": 0.5}, "width is 0.5; it must be a whole number from 1"),
+        ("resnet9", {"stem_stride": 0}, "stem_stride is 0; it must be a whole number from 1"),
+        ("mlp", {"hidden": [0]}, "hidden is 0; it must be a whole number from 1"),
+        ("resnet18", {"image_size": 100_000_000}, "image_size is 100000000; it must be from 1 to 10,000 px"),
+    ],
+)
+def test_an_impossible_size_is_refused(name, arguments, message):
+    with pytest.raises(UserError, match=message):
+        create_model(name, **{"num_classes": 10, "in_channels": 3, "image_size": 32} | arguments)

@@ -226,3 +226,40 @@ def test_a_schedule_that_ends_before_the_training_is_refused_at_the_start():
     with pytest.raises(UserError, match=message):
         trainer.fit(task, FashionMNIST(sample=True))
     assert trainer.global_step == 0
+
+
+def train_steps(task, **options):
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False} | options
+    trainer = Trainer(limit_train_batches=3, limit_val_batches=1, **options)
+    trainer.fit(task, FashionMNIST(sample=True))
+    return trainer
+
+
+def test_step_lr_counts_epochs_by_default():
+    task = small_task(optimizer_args={"lr": 0.1}, scheduler="StepLR", scheduler_args={"step_size": 2})
+    assert task.hparams.scheduler_interval == "epoch"
+    assert train_steps(task, max_epochs=2).optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_a_rate_that_vanishes_in_an_epoch_is_warned_of(capsys):
+    arguments = {"scheduler_args": {"gamma": 0.001}, "scheduler_interval": "step", "optimizer_args": {"lr": 0.1}}
+    train_steps(small_task(scheduler="ExponentialLR", **arguments), max_epochs=2)
+    assert "warning: the learning rate fell from 1.0e-01 to 1.0e-10 in epoch 1" in capsys.readouterr().err
+
+
+def test_max_steps_shorten_a_schedule_that_counts_epochs():
+    task = small_task(scheduler="CosineAnnealingLR")
+    train_steps(task, max_epochs=9, max_steps=6)
+    assert task.schedule_length == 2
+
+
+def test_a_plateau_is_waited_for_where_validations_are_rare():
+    arguments = {"scheduler_args": {"patience": 0, "threshold": 10.0}, "optimizer_args": {"lr": 0.1}}
+    task = small_task(scheduler="ReduceLROnPlateau", **arguments)
+    trainer = train_steps(task, max_epochs=4, check_val_every_n_epoch=2)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)  # the second validation is no better
+
+
+def test_a_plateau_cannot_be_counted_in_steps():
+    with pytest.raises(UserError, match="scheduler_interval is step, but ReduceLROnPlateau"):
+        small_task(scheduler="ReduceLROnPlateau", scheduler_interval="step")

@@ -50,7 +50,7 @@ def test_a_callback_that_was_switched_off_starts_from_its_defaults_again(tmp_pat
     trainer = CLI(["--config", str(QUICK), *files, "--early_stopping.patience=7"]).trainer
     stopping, checkpoint = trainer.early_stopping_callback, trainer.checkpoint_callback
     assert (stopping.patience, stopping.monitor, stopping.mode) == (7, "val/accuracy", "max")
-    assert (checkpoint.save_top_k, checkpoint.monitor, checkpoint.filename) == (2, "val/accuracy", "best")
+    assert (checkpoint.save_top_k, checkpoint.monitor, checkpoint.filename) == (2, "val/accuracy", "best-{epoch}")
 
 
 @pytest.mark.parametrize("name", ["EarlyStopping", "ModelCheckpoint"])

@@ -92,6 +92,12 @@ def test_mistakes_are_ordered_by_confidence():
     assert [picture.name for picture in pictures][3:] == ["test_00001"]
 
 
+def test_data_of_another_number_of_classes_are_refused():
+    description = NetworkDescription("my.net", 2, 1, 1)
+    with pytest.raises(UserError, match="The run's data have 3 classes and 1 channels, its network 2 and 1; name images"):
+        explain.refuse_other_data(description, SimpleNamespace(num_classes=3, in_channels=1))
+
+
 def test_the_test_set_is_that_of_the_run(finished_run):
     images, labels = explain.test_data(RunFolder(finished_run)).sets["test"]
     assert images.shape == (500, 28, 28, 1) and images.dtype == torch.uint8 and len(labels) == 500

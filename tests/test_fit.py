@@ -128,3 +128,14 @@ def test_a_killed_data_worker_is_reported(invoke, tmp_path):
     # torch hears of it at once, or within five seconds where lightning has taken its signal handler away
     reason = r"error: DataLoader worker \(pid.*(killed by signal: Killed|exited unexpectedly), so training stopped; "
     assert re.match(reason, result.err.splitlines()[-1])
+
+
+PRECISIONS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_training_in_another_precision_writes_everything(precision, quick_fit):
+    folder, card = quick_fit("--trainer.precision", precision, "--trainer.limit_train_batches=3")
+    weights = load_file(folder / "backbone.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {PRECISIONS[precision]}
+    assert card["onnx_max_abs_diff"] < 1e-4

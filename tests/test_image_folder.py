@@ -242,3 +242,34 @@ def test_images_of_one_colour_cannot_be_normalised(tmp_path):
             Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / name / f"{i}.png")
     with pytest.raises(UserError, match="never changes; give data.mean and data.std"):
         ready(ImageFolder(str(tmp_path), 8, batch_size=8))
+
+
+# What a training must find again to continue
+
+
+def test_the_facts_do_not_depend_on_where_the_images_are(pets, on_disk):
+    stored = on_disk().facts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cnn_zoo.data.image_folder.HOST_MEMORY_SHARE", 1)
+        in_memory = ready(ImageFolder(str(pets), 32, batch_size=8))
+    moved = pets.rename(pets.with_name("moved"))
+    elsewhere = ready(ImageFolder(str(moved), 32, batch_size=8))
+    names = ("The training set", "The validation set", "The list of classes")
+    assert [[facts[name] for name in names] for facts in (in_memory.facts(), elsewhere.facts())] == [
+        [stored[name] for name in names]
+    ] * 2
+    moved.rename(pets)
+
+
+@pytest.mark.parametrize("change", ["removed", "renamed", "replaced"])
+def test_the_facts_know_changed_files(change, pets):
+    before = ready(ImageFolder(str(pets), 32, batch_size=8)).facts()
+    image = pets / "cat" / "3.png"
+    if change == "removed":
+        image.unlink()
+    elif change == "renamed":
+        image.rename(image.with_name("x.png"))
+    else:
+        Image.new("RGB", (50, 50)).save(image)
+    after = ready(ImageFolder(str(pets), 32, batch_size=8)).facts()
+    assert after["The training set"] != before["The training set"]

@@ -26,7 +26,8 @@ def in_trainer(data: ImageData, **state: object) -> ImageData:
     """Give a data module the state of a trainer on one CPU."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     usual = {"training": True, "current_epoch": 0, "global_step": 0, "max_epochs": 1, "global_rank": 0, "world_size": 1}
-    data.trainer = SimpleNamespace(strategy=strategy, **usual | state)
+    precision = SimpleNamespace(convert_input=lambda batch: batch)
+    data.trainer = SimpleNamespace(strategy=strategy, precision_plugin=precision, **usual | state)
     return data
 
 
@@ -243,3 +244,32 @@ def test_size_and_normalisation_go_with_the_network(quick_fit):
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         ready(MNIST(sample=True, **arguments))
+
+
+# What a training must find again to continue
+
+
+def test_the_facts_of_the_same_data_are_equal():
+    assert ready(FashionMNIST(sample=True)).facts() == ready(FashionMNIST(sample=True)).facts()
+
+
+@pytest.mark.parametrize(
+    ("other", "key"),
+    [
+        (MNIST(sample=True), "data"),
+        (FashionMNIST(sample=True, split_seed=1), "data.split_seed"),
+        (FashionMNIST(sample=True, split_seed=1), "The validation set"),
+        (FashionMNIST(sample=True, val_fraction=0), "The training set"),
+        (FashionMNIST(sample=True, mean=0.5), "data.mean"),
+    ],
+)
+def test_the_facts_of_other_data_differ(other, key):
+    assert ready(other).facts()[key] != ready(FashionMNIST(sample=True)).facts()[key]
+
+
+def test_the_facts_know_every_pixel():
+    data = ready(FashionMNIST(sample=True))
+    before = data.facts()
+    data.sets["train"][0][-1, -1, -1] += 1
+    changed = [key for key, value in data.facts().items() if value != before[key]]
+    assert changed == ["The training set"]

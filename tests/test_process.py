@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import subprocess
 import sys
 import threading
 import warnings
@@ -9,7 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from cnn_zoo.command_line.process import keep_freed_memory, silence_failed_writers, silence_lightning
+from cnn_zoo.command_line.process import (
+    keep_freed_memory,
+    report_lost_process,
+    silence_failed_writers,
+    silence_lightning,
+)
+from cnn_zoo.errors import UserError
 
 
 @pytest.fixture
@@ -76,3 +83,43 @@ def test_only_failed_writers_end_without_a_traceback(error, shown, capsys, monke
     silence_failed_writers()
     raise_in_a_thread(error)
     assert (str(error) in capsys.readouterr().err) == shown
+
+
+# A training of several processes
+
+
+def training_of(*codes):
+    """Return a trainer of rank 0 that has started these processes."""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
+    strategy = SimpleNamespace(launcher=SimpleNamespace(procs=processes))
+    return SimpleNamespace(world_size=len(codes) + 1, global_rank=0, strategy=strategy)
+
+
+def rank_1_of(count):
+    """Return a trainer of rank 1, which knows nothing of the other processes."""
+    return SimpleNamespace(world_size=count, global_rank=1, strategy=SimpleNamespace(launcher=None))
+
+
+KILLED = "import os; os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        (lambda: training_of("", KILLED), "The process of rank 2 (SIGKILL) has ended, so the training stopped"),
+        (lambda: training_of("raise SystemExit(1)"), "The process of rank 1 (exit status 1) has ended"),
+        (lambda: rank_1_of(2), "The process of rank 0 has ended"),
+        (lambda: rank_1_of(3), "The process of another rank has ended"),
+    ],
+    ids=["killed", "failed", "rank 0", "unknown"],
+)
+def test_the_loss_of_a_process_is_one_sentence(trainer, message):
+    with pytest.raises(UserError) as error, report_lost_process(trainer()):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer.")
+    assert message in str(error.value) and "with the same command and --ckpt_path last" in str(error.value)
+
+
+@pytest.mark.parametrize(("codes", "text"), [([], "Connection closed by peer"), ([""], "shapes do not fit")])
+def test_any_other_error_stays(codes, text):
+    with pytest.raises(RuntimeError, match=text), report_lost_process(training_of(*codes)):
+        raise RuntimeError(text)

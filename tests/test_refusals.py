@@ -84,3 +84,23 @@ def test_an_odd_name_of_a_run_is_refused(name):
 @pytest.mark.parametrize("name", ["quickstart", "cifar10/resnet18+strong", "my run (2)", "données", "v1.5"])
 def test_any_other_name_of_a_run_is_accepted(name):
     refuse_name(name)
+
+
+@pytest.mark.parametrize("name", ["a" * 1_000_000, "é" * 101, "/".join(["a" * 99] * 6)])
+def test_a_long_name_of_a_run_is_refused(name):
+    with pytest.raises(UserError, match="--experiment has .* it must have at most 500, and 200 bytes") as refusal:
+        refuse_name(name)
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize("option", ["filename=../../../escape", "filename=/escape", "filename=last", "dirpath=.."])
+def test_checkpoints_outside_of_the_run_are_refused(option, invoke, tmp_path):
+    words = ["--config", QUICK, "--trainer.default_root_dir", tmp_path / "runs", f"--checkpoint.{option}"]
+    assert_refused(invoke(fit.main, *words), f"checkpoint.{option.split('=')[0]} is ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("strategy", ["dp", "ddp_notebook"])
+def test_a_strategy_that_no_command_can_use_is_refused(strategy, invoke, tmp_path):
+    words = ["--config", QUICK, "--trainer.default_root_dir", tmp_path, f"--trainer.strategy={strategy}"]
+    assert_refused(invoke(fit.main, *words), f"trainer.strategy is {strategy}, which a command cannot use; use ddp.")

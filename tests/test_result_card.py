@@ -101,7 +101,7 @@ def clock(monkeypatch):
 
 def take_step(card, clock, *, seconds, last):
     clock.seconds += seconds
-    trainer = SimpleNamespace(world_size=2, is_last_batch=last)
+    trainer = SimpleNamespace(world_size=2, is_last_batch=last, global_step=0, max_steps=-1)
     card.on_train_batch_end(trainer, None, None, (None, range(50)), 0)
 
 

@@ -18,6 +18,7 @@ from cnn_zoo.callbacks.resume import (
     remove_unfinished_files,
     restore_random_state,
 )
+from cnn_zoo.formats.run_folder import RunFolder
 
 FEW = ["--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2", "--trainer.limit_test_batches=2"]
 OFF = ["--export=null", "--network_pictures=null", "--confusion_pictures=null", "--calibration=null"]
@@ -125,6 +126,29 @@ def test_a_finished_run_continues_with_more_epochs_in_its_folder(continued):
 def test_the_configuration_of_a_continued_run_starts_a_new_one(continued):
     config = (continued[0] / "config.yaml").read_text()
     assert "ckpt_path: null" in config and "max_epochs: 3" in config
+
+
+HOLD_THE_LOCK = """
+import pathlib, sys
+from cnn_zoo.formats.run_folder import RunFolder, locked
+with locked(RunFolder(pathlib.Path(sys.argv[1]))):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_trains_is_refused(continued, invoke):
+    folder = RunFolder(continued[0])
+    words = ["--config", folder.config, "--ckpt_path", folder.last, "--trainer.max_epochs=4"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD_THE_LOCK, folder.path], cwd=ROOT, **pipes) as other:
+        other.stdout.readline()
+        before = contents(folder.path)
+        result = invoke(fit.main, *words)
+        assert contents(folder.path) == before
+        other.stdin.close()
+    assert_refused(result, f"Process {other.pid} on ")
+    assert f"trains in {folder.path}; wait until it ends, stop it, or start a new run" in result.err
 
 
 def test_the_best_checkpoint_starts_a_run_of_its_own(quick_fit):

@@ -2,11 +2,13 @@
 
 import argparse
 import errno
+import subprocess
 import sys
 
 import pytest
-from conftest import assert_refused
+from conftest import ROOT, assert_refused
 
+import cnn_zoo
 from cnn_zoo.command_line.run import ArgumentParser, help_width, in_width, positive_int, run, user_error_behind
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import NOT_WRITABLE
@@ -104,6 +106,7 @@ def parser():
         (["--num", "3"], "unrecognized arguments: --num 3"),  # no abbreviations
         (["--number", "0"], "argument --number: must be a whole number from 1, not '0'"),
         (["--number", "-1"], "argument --number: "),
+        (["--number", "9999999999"], "argument --number: must be at most 1,000,000,000, not '9999999999'"),
         (["--number", "1.5"], "argument --number: must be a whole number from 1, not '1.5'"),
         (["--number", "many"], "argument --number: must be a whole number from 1, not 'many'"),
         (["--number"], "argument --number: expected one argument"),
@@ -151,3 +154,44 @@ def test_a_help_is_as_wide_as_the_terminal_up_to_100(columns, width, monkeypatch
 
 def test_a_reader_that_wants_no_more_ends_a_command_quietly(invoke):
     assert invoke(raising(BrokenPipeError())) == (141, "", "")
+
+
+@pytest.mark.parametrize("text", ["CUDA out of memory. Tried", "DefaultCPUAllocator: can't allocate memory: 9 bytes"])
+def test_a_lack_of_memory_is_told_in_one_line(text, invoke):
+    assert_refused(
+        invoke(raising(RuntimeError(text))), "There is not enough memory for this; choose smaller images, batches"
+    )
+
+
+def test_a_path_is_shown_as_text(invoke):
+    assert_refused(
+        invoke(raising(OSError(errno.EACCES, "denied", b"a/file.txt"))), "error: a/file.txt cannot be written"
+    )
+
+
+def test_ctrl_c_during_the_imports_of_a_command_is_silent():
+    """The signal comes while `cnn_zoo.fit` imports lightning: this finder sends it."""
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path, target=None):\n"
+        "        if name == 'lightning': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "sys.orig_argv = ['python', '-m', 'cnn_zoo.fit']\n"
+        "runpy.run_module('cnn_zoo.fit', run_name='__main__')"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["python", "-m", "cnn_zoo.fit"], True),
+        (["python", "-X", "dev", "-m", "cnn_zoo"], True),
+        (["python", "-m", "course.train"], False),
+        (["python", "train.py"], False),
+    ],
+)
+def test_only_a_command_of_the_package_changes_ctrl_c(words, expected):
+    assert cnn_zoo.runs_command(words) is expected

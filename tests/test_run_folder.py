@@ -1,10 +1,15 @@
 """The folder that a training leaves."""
 
+import errno
+import fcntl
+import subprocess
+import sys
+
 import pytest
-from conftest import QUICK
+from conftest import QUICK, ROOT
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.formats.run_folder import RunFolder, make_run, newest_run, read_config, removed_if_empty
+from cnn_zoo.formats.run_folder import RunFolder, locked, make_run, newest_run, read_config, removed_if_empty
 
 
 def test_the_paths_are_those_of_a_finished_run(finished_run):
@@ -91,3 +96,63 @@ def test_a_run_that_fails_leaves_its_folder_only_if_a_file_is_in_it(file, tmp_pa
             (run.path / file).touch()
         raise KeyboardInterrupt
     assert run.path.is_dir() == (tmp_path / "experiment").is_dir() == bool(file)
+
+
+# Processes at the same time
+
+CODE = """
+import pathlib, sys
+from cnn_zoo.formats.run_folder import RunFolder, locked, make_run
+folder = pathlib.Path(sys.argv[1])
+"""
+MAKE_RUNS = """
+print(flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    print(make_run(folder).path.name)
+"""
+HOLD_THE_LOCK = """
+with locked(RunFolder(folder)):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def start(code, folder):
+    """Start a process; return it when it waits for its input."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", CODE + code, folder], cwd=ROOT, **pipes)
+    process.stdout.readline()
+    return process
+
+
+def test_no_two_processes_make_the_same_folder(tmp_path):
+    processes = [start(MAKE_RUNS, tmp_path / "experiment") for _ in range(3)]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    names = [name for process in processes for name in process.communicate()[0].split()]
+    assert sorted(names) == sorted(f"version_{number}" for number in range(60))
+
+
+def test_a_process_locks_its_folder_until_it_ends_even_if_it_is_killed(tmp_path):
+    run, process = RunFolder(tmp_path), start(HOLD_THE_LOCK, tmp_path)
+    with pytest.raises(UserError, match=f"Process {process.pid} on .* trains in {tmp_path}; wait"), locked(run):
+        pass
+    process.kill()
+    process.communicate()
+    assert run.lock.exists()
+    with locked(run):
+        pass
+    assert not run.lock.exists()
+
+
+def test_a_disk_without_locks_costs_one_line(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with locked(RunFolder(tmp_path)):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path} cannot be locked (No locks available); take care")

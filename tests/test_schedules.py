@@ -5,7 +5,7 @@ import torch
 from torch.optim import SGD
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule
+from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule, usual_interval
 
 TORCH = "torch.optim.lr_scheduler"
 STEPS = 100
@@ -73,3 +73,17 @@ def test_a_wrong_schedule_is_refused(path, arguments, message):
 )
 def test_a_schedule_that_is_given_no_length_takes_that_of_the_training(path, arguments, names):
     assert lengths_left_out(path, arguments) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [(name, "step") for name in ("OneCycleLR", "CyclicLR", "warmup_cosine")]
+    + [(name, "epoch") for name in ("StepLR", "MultiStepLR", "ReduceLROnPlateau", "CosineAnnealingLR", "PolynomialLR")],
+)
+def test_a_schedule_counts_as_in_the_literature(name, unit):
+    assert usual_interval(name) == unit
+
+
+@pytest.mark.parametrize(("name", "names"), [("PolynomialLR", ["total_iters"]), ("ConstantLR", [])])
+def test_a_decay_ends_with_the_training_and_a_warm_up_does_not(name, names):
+    assert lengths_left_out(name, {}) == names

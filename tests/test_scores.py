@@ -62,3 +62,12 @@ def test_saved_sums_do_not_change_with_later_images(scores):
     saved = scores.sums()
     scores.update(torch.tensor(1.0), torch.eye(3)[[0]], torch.tensor([0]))
     assert saved["confusion"].sum() == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_counts_are_exact_in_any_precision_of_the_network(dtype):
+    scores = torch.nn.ModuleList([Scores(2)]).to(dtype)[0]
+    for _ in range(3):
+        scores.update(torch.tensor(1.0), torch.eye(2).repeat(150, 1).to(dtype), torch.tensor([0, 1]).repeat(150))
+    assert scores.compute()["confusion"].tolist() == [[450, 0], [0, 450]]
+    assert scores.compute()["loss"] == 1

@@ -1,10 +1,13 @@
 """Several processes take the same step as one, and count every image once."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
-from conftest import QUICK, fit_quick, run_python
+from conftest import QUICK, ROOT, Result, assert_refused, fit_quick, run_python
+from lightning.pytorch import Callback
 from torchmetrics.classification import MulticlassCalibrationError
 
 from cnn_zoo import load_backbone, test
@@ -76,3 +79,19 @@ def test_any_number_of_processes_tests_alike(count, two, card, invoke):
     words = ["--config", two / "config.yaml", "--ckpt_path", two / "checkpoints" / "best.ckpt", *processes(count)]
     out = invoke(test.main, *words).out if count == 1 else run_python("cnn_zoo.test", *words).stdout
     assert json.loads(out.splitlines()[-1])["test_accuracy"] == card["test_accuracy"]
+
+
+class KillRank1(Callback):
+    """A callback that kills the second process."""
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_death_of_a_process_is_told_in_one_sentence(tmp_path):
+    words = [*RECIPE, *processes(2), "--trainer.callbacks=test_several_processes.KillRank1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = run_python("cnn_zoo.fit", *words, "--trainer.default_root_dir", tmp_path, env=environment)
+    message = "The process of rank 1 (SIGKILL) has ended, so the training stopped; continue it with the same command"
+    assert_refused(Result(done.returncode, done.stdout, done.stderr), message)

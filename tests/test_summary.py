@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import ROOT, assert_refused
 
-from cnn_zoo import list_models, summary
+from cnn_zoo import create_model, list_models, summary
 
 
 @pytest.fixture
@@ -28,8 +28,9 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def write_checkpoint(path, **hyper_parameters):
-    torch.save({"state_dict": {}, "hyper_parameters": hyper_parameters}, path)
+def write_checkpoint(path, model, **hyper_parameters):
+    weights = {f"backbone.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": hyper_parameters}, path)
     return path
 
 
@@ -94,13 +95,13 @@ def test_several_networks_are_compared(summarize, tmp_path):
 
 
 def test_a_checkpoint_is_summarized_as_its_network(summarize, tmp_path):
+    facts = {"num_classes": 7, "in_channels": 1, "image_size": 28}
     checkpoint = write_checkpoint(
         tmp_path / "best.ckpt",
+        create_model("lenet5", **facts),
         backbone="lenet5",
-        num_classes=7,
-        in_channels=1,
-        image_size=28,
         backbone_args={"activation": "relu"},
+        **facts,
     )
     shown = summarize(checkpoint)
     sizes = ("--num_classes", 7, "--in_channels", 1, "--image_size", 28)
@@ -124,7 +125,8 @@ def own_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     sizes = {"num_classes": 10, "in_channels": 1, "image_size": 28}
-    return write_checkpoint(tmp_path / "own.ckpt", backbone="own_course.Net", **sizes)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 5), torch.nn.Flatten(), torch.nn.Linear(4 * 24 * 24, 10))
+    return write_checkpoint(tmp_path / "own.ckpt", model, backbone="own_course.Net", **sizes)
 
 
 def test_a_class_of_the_users_own_is_summarized(own_network, summarize):

@@ -75,7 +75,9 @@ def require_finite(weights: Mapping[str, Tensor], source: Any) -> None:
     """Raise UserError if a weight is infinite or NaN."""
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"The weights {printable(name)} in {source} are not finite numbers; use another checkpoint.")
+            raise UserError(
+                f"The weights {printable(name)} in {source} are not finite numbers; use another checkpoint."
+            )
 
 
 def with_types_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -146,7 +148,8 @@ def _read_safetensors(path: str | Path) -> tuple[Mapping[str, str], dict[str, Te
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except (OSError, SafetensorError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise UserError(f"{path} is not a safetensors file of this package, or it is damaged ({error}).") from error
+        reason = printable(error).rstrip(".")
+        raise UserError(f"{path} is not a safetensors file of this package, or it is damaged ({reason}).") from error
 
 
 def _described_values(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

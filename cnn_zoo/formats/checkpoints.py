@@ -87,8 +87,8 @@ def refuse_plain_weights(path: Path, content: Any) -> None:
             loaded = f"{{name.removeprefix({prefix!r}): w for name, w in {loaded}.items()}}"
         raise UserError(
             f"{path} contains weights alone ({names[0]}, …), without the description of their network that a "
-            f"checkpoint of cnn_zoo.fit has; load them in Python: cnn_zoo.create_model(NAME, num_classes=…, in_channels=…, "
-            f"image_size=…).load_state_dict({loaded})."
+            "checkpoint of cnn_zoo.fit has; load them in Python: cnn_zoo.create_model(NAME, num_classes=…, "
+            f"in_channels=…, image_size=…).load_state_dict({loaded})."
         )
 
 

@@ -188,9 +188,16 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     # Threads that spin while they wait would slow down what runs next
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without `enable_fallback=0` it prints errors and tries again
+        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], enable_fallback=0)
+        # onnxruntime decodes names when they are asked for, and raises an error if they are no text
+        values = [*session.get_inputs(), *session.get_outputs()]
+        assert all(isinstance(value.name, str) and value.shape is not None for value in values)
+        assert isinstance(session.get_modelmeta().custom_metadata_map, dict)
+        return session
     except Exception as error:  # onnxruntime's exceptions have no base class of their own
-        raise UserError(f"{path} is not an ONNX file that onnxruntime can run: {root_cause(error)}") from error
+        reason = printable(root_cause(error))
+        raise UserError(f"{path} is not an ONNX file that onnxruntime can run: {reason}") from error
 
 
 def require_classifier(session: Any, description: NetworkDescription, path: Path) -> None:
