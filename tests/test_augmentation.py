@@ -267,11 +267,8 @@ def test_progressive_images_have_the_side_of_their_epoch():
     assert batch.images.shape == (64, 3, 24, 24)
 
 
-MIXING = Augment(mixup=0.4, cutmix=1.0)
-
-
 def mixed(step: int, **arguments: object) -> TrainingBatch:
-    return augmentation(MIXING, **arguments)(BATCH, epoch=0, step=step)
+    return augmentation(Augment(mixup=0.4, cutmix=1.0), **arguments)(BATCH, epoch=0, step=step)
 
 
 def test_a_mixed_batch_has_the_labels_of_both_images_and_their_share():

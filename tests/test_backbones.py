@@ -185,7 +185,7 @@ def test_mobilenet_v2_has_a_depth():
         ("resnet20", {"width": 0}, "width is 0; it must be a number above 0"),
         ("resnet18", {"depth": -1}, "depth is -1; it must be a number above 0"),
         ("mobilenet_v2", {"depth": float("nan")}, "depth is nan; it must be"),
-        ("mobilenet_v1", {"width": -1}, "cannot be -32 channels; width must be a number above 0"),
+        ("mobilenet_v1", {"width": -1}, "width must be a number above 0"),
         ("mlp", {"activation": "gelu:2"}, "no activation 'gelu:2'; only leaky_relu, prelu, elu take a number"),
         ("mlp", {"activation": "elu:wide"}, "no activation 'elu:wide'; only"),
         ("mlp", {"dropout": 2}, "mlp cannot be built with .* dropout probability"),

@@ -94,7 +94,7 @@ def test_mistakes_are_ordered_by_confidence():
 
 def test_data_of_another_number_of_classes_are_refused():
     description = NetworkDescription("my.net", 2, 1, 1)
-    with pytest.raises(UserError, match="The run's data have 3 classes and 1 channels, its network 2 and 1; name images"):
+    with pytest.raises(UserError, match="The run's data have 3 classes and 1 channels, its network 2 and 1"):
         explain.refuse_other_data(description, SimpleNamespace(num_classes=3, in_channels=1))
 
 
