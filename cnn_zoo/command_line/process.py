@@ -23,6 +23,7 @@ LIGHTNING_NOTICES = (
     "isinstance.treespec, LeafSpec",
     "The number of training batches",
     "Checkpoint directory .* exists and is not empty",
+    "The dirpath has changed",  # a checkpoint that starts a run of its own
     r"`ModelCheckpoint\(monitor=.* could not find the monitored key",  # before the first validation
     "ReduceLROnPlateau conditioned on metric",
 )
