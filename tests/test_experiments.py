@@ -33,6 +33,7 @@ def test_an_experiment_takes_a_few_steps_on_the_sample(path, invoke, tmp_path):
     configs = ["--config", path, "--config", tmp_path / "sample.yaml"]
     result = invoke(fit.main, *configs, *FEW, "--trainer.default_root_dir", runs)
     assert result.status == 0, result.err
-    card = json.loads((runs / "result.json").read_text())
+    (path_of_card,) = runs.rglob("result.json")
+    card = json.loads(path_of_card.read_text())
     assert card["test_images"] == 16 and math.isfinite(card["test_loss"])
-    assert torch.load(runs / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
+    assert torch.load(path_of_card.parent / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
