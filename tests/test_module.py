@@ -191,7 +191,7 @@ def test_without_augmentation_a_training_batch_is_only_normalised():
 
 
 @pytest.mark.parametrize(("arguments", "side"), [({}, 48), ({"progressive": 16}, 32)])
-@pytest.mark.parametrize("transforms", [None, [v2.RandomCrop(24)]])
+@pytest.mark.parametrize("transforms", [None, [v2.RandomCrop(32, padding=4)]])
 def test_training_images_have_the_size_that_was_given(arguments, side, transforms):
     data = CIFAR10(sample=True, batch_size=8, image_size=48, transforms=transforms, **arguments)
     data = in_trainer(data, current_epoch=3, max_epochs=9)
