@@ -139,7 +139,7 @@ def test_flips_are_tested_by_the_mean_of_the_logits():
     [
         ({"optimizer": "torch.optim.SDG"}, "'torch.optim.SDG' cannot be imported"),
         ({"optimizer_args": {"lrr": 1}}, "takes no argument 'lrr'; it accepts lr, betas"),
-        ({"optimizer_args": {"lr": -1}}, "lr"),
+        ({"optimizer_args": {"lr": -1}}, "model.optimizer_args.lr is -1; a learning rate is a number above 0"),
         ({"scheduler": "torch.optim.lr_scheduler.OneCycleLR"}, "needs the argument 'max_lr'"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
     ],

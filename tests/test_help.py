@@ -50,7 +50,7 @@ def value(text, key):
 
 
 def test_the_help_fits_two_screens(show):
-    assert len(show("--help").splitlines()) <= 104
+    assert len(show("--help").splitlines()) <= 100
 
 
 @pytest.mark.parametrize("command", [fit, test], ids=["fit", "test"])
@@ -110,7 +110,7 @@ def test_the_defaults_are_those_that_count(key, shown, show):
 
 
 def test_the_options_of_a_callback_stand_behind_its_text(show):
-    assert "`patience` epochs (.monitor val/accuracy, .mode max, .patience 20)" in show("--help")
+    assert "(.monitor val/accuracy, .mode null, .patience 20)" in show("--help")
 
 
 def test_every_data_module_is_named(show):
@@ -180,7 +180,7 @@ def test_the_help_of_the_data_lists_the_modules(show):
 
 def test_the_help_of_a_group_has_whole_texts(show):
     text = " ".join(show("--data.augment.help").split())
-    assert "The alpha of mixup, which blends two images, https://arxiv.org/abs/1710.09412." in text
+    assert "The alpha of mixup, at most 100, which blends two images, https://arxiv.org/abs/1710.09412." in text
 
 
 @pytest.mark.parametrize("key", DEFAULT_CALLBACKS)

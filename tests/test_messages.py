@@ -159,7 +159,7 @@ def check_refused(runs, tmp_path, monkeypatch, invoke):
 
     def check(message, *words):
         before = digests(runs)
-        result = invoke(fit.main, "--config", QUICK, *words, "--trainer.default_root_dir", runs)
+        result = invoke(fit.main, "--config", QUICK, "--trainer.default_root_dir", runs, *words)
         assert_refused(result, message)
         assert before.items() <= digests(runs).items()
         assert not (tmp_path / "ran").exists()  # the folder that malicious YAMLs would make
@@ -229,7 +229,7 @@ def test_a_word_of_another_meaning_is_not_suggested(word):
 
 
 def test_each_synonym_means_a_key_that_exists(invoke):
-    keys = invoke(fit.main, "--help", "all").out
+    keys = invoke(fit.main, "--help", "all").out + invoke(fit.main, "--early_stopping.help").out
     for meant in SYNONYMS.values():
         assert meant.partition("_args")[0] in keys  # the arguments are those of the network or the optimizer
 

@@ -14,7 +14,7 @@ Mode = Literal["min", "max"]
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """A callback that stops the training when the validation accuracy has not risen for `patience` validations.
+    """A callback that stops the training after `patience` validations without a better one.
 
     Args:
         monitor: The metric to look at: train/loss, train/accuracy, val/loss or val/accuracy.

@@ -17,7 +17,9 @@ TILE = 64  # px; smaller images are enlarged to about this side
 
 
 class NetworkPictures(Callback):
-    """A callback that draws graph, layers, filters and the first batch in TensorBoard.
+    """A callback that draws pictures of the network in TensorBoard.
+
+    They are its graph, its layers, its first filters and the first batch.
 
     It draws before and after training and after the first epoch. It adds nothing to a training step. The first batch of
     a compiled network is not shown.

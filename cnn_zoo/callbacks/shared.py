@@ -1,4 +1,4 @@
-"""What several callbacks need of the trainer."""
+"""The trainer with a run folder, and functions that several callbacks share."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What fit refuses before it trains, because lightning would accept it and fail later or ignore it."""
+"""Refusals before a training begins: lightning would accept these values, and fail later or ignore them."""
 
 import math
 import os
@@ -34,7 +34,6 @@ REFUSED_CALLBACKS: dict[type[Callback], str] = {
     callbacks.StochasticWeightAveraging: "its average exists only after the last epoch, and the checkpoint of the best "
     "epoch is tested; average the weights with --ema.decay 0.999",
 }
-
 
 BOUNDS: dict[str, tuple[float, float]] = {  # of numbers that lightning does not check
     "trainer.accumulate_grad_batches": (1, LARGEST_COUNT),
