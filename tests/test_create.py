@@ -40,7 +40,7 @@ def test_an_import_path_is_a_network_too():
         ("lenet5", {"width": 2}, "takes no argument 'width'; it accepts num_classes, in_channels, image_size, act"),
         ("lenet5", {"activation": "rleu"}, "no activation 'rleu'; choose one of sigmoid"),
         ("lenet5", {"image_size": 8}, "at least 12 px, but image_size is 8"),
-        ("mlp", {"hidden": "wide"}, "mlp cannot be built"),
+        ("mlp", {"hidden": "wide"}, "hidden is 'wide'; it must be a list of whole numbers from 1"),
     ],
 )
 def test_refusals(name, arguments, message):

@@ -178,7 +178,7 @@ def test_an_argument_may_come_before_the_network(summarize):
         ("resnet18 resnet19", "no backbone 'resnet19'"),
         ("nothing*", "No network of the zoo matches 'nothing*'"),
         ("resnet18 --hidden 5", "resnet18 takes no argument 'hidden'; it accepts num_classes"),
-        ("mobilenet_v1 --width wide", "mobilenet_v1 cannot be built with"),
+        ("mobilenet_v1 --width wide", "width must be a number above 0: 1 is the paper's network"),
         ("mobilenet_v1 --width", "--width needs a value"),
         ("mobilenet_v1 --width [", "value of --width cannot be read"),
         ("nin --image_size 65 --in_channels 0", "--in_channels: must be a whole number from 1, not '0'"),

@@ -112,6 +112,9 @@ def require_size(network: str, image_size: int, smallest: int) -> None:
         raise UserError(f"{network} needs images of at least {smallest} px, but image_size is {image_size}.")
 
 
+MULTIPLIER = "must be a number above 0: 1 is the paper's network, 2 doubles it."
+
+
 def scale_channels(channels: int, width: float) -> int:
     """Return `channels` times the width multiplier, as a whole number of at least 1.
 
@@ -137,7 +140,7 @@ def require_multiplier(name: str, value: float) -> float:
         UserError: It is not a number above 0.
     """
     if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"{name} is {value!r}; it must be a number above 0: 1 is the paper's network, 2 doubles it.")
+        raise UserError(f"{name} is {value!r}; it {MULTIPLIER}")
     return value
 
 
@@ -159,7 +162,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
         UserError: `channels`, the paper's number times the width multiplier, is not a number above 0.
     """
     if not isinstance(channels, int | float) or not 0 < channels < math.inf:
-        raise UserError("width must be a number above 0: 1 is the network of the paper, 2 doubles it.")
+        raise UserError(f"width {MULTIPLIER}")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 

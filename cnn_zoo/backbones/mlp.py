@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from cnn_zoo.backbones.layers import make_activation, require_whole
+from cnn_zoo.errors import UserError
 
 
 class MLP(nn.Module):
@@ -24,6 +25,8 @@ class MLP(nn.Module):
         self.stem = nn.Flatten()
         self.stages = nn.Sequential()
         features = in_channels * image_size**2
+        if isinstance(hidden, str):
+            raise UserError(f"hidden is {hidden!r}; it must be a list of whole numbers from 1, such as [512, 256].")
         for width in hidden:
             stage = nn.Sequential(nn.Linear(features, require_whole("hidden", width)), make_activation(activation))
             if dropout:
