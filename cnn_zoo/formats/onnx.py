@@ -192,8 +192,9 @@ def open_session(path: Path, threads: int | None = None) -> Any:
         session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], enable_fallback=0)
         # onnxruntime decodes names when they are asked for, and raises an error if they are no text
         values = [*session.get_inputs(), *session.get_outputs()]
-        assert all(isinstance(value.name, str) and value.shape is not None for value in values)
-        assert isinstance(session.get_modelmeta().custom_metadata_map, dict)
+        names = [value.name for value in values if value.shape is not None]
+        if len(names) < len(values) or not isinstance(session.get_modelmeta().custom_metadata_map, dict):
+            raise ValueError("an input or an output has no shape")
         return session
     except Exception as error:  # onnxruntime's exceptions have no base class of their own
         reason = printable(root_cause(error))
