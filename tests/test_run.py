@@ -178,6 +178,7 @@ def test_ctrl_c_during_the_imports_of_a_command_is_silent():
         "        if name == 'lightning': os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder)\n"
         "sys.orig_argv = ['python', '-m', 'cnn_zoo.fit']\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "runpy.run_module('cnn_zoo.fit', run_name='__main__')"
     )
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
