@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/kill_points.py [POINTS] [SEED] | tee experiments/benchmarks/kill_points.txt
 
-Each point takes the next of three recipes (small nets on the bundled samples) and of three signals, and sends the
-signal at a random step, a random moment later. Every third training is stopped twice. `--ckpt_path last` resumes it.
+Each point takes the next of four recipes (small nets on the bundled samples) and of three signals, and sends the
+signal at a random step, a random moment later. A third of the trainings is stopped twice. `--ckpt_path last` resumes it.
 Compared bit for bit: the last checkpoint (weights, averaged weights, optimizer, schedule, random state, early
 stopping), the best one, metrics.csv, all of TensorBoard's scalars and the result card's figures. Exit status 1 if any
 point differs.
@@ -80,6 +80,24 @@ RECIPES: dict[str, dict[str, Any]] = {
             "val_check_interval": 0.5,
             "gradient_clip_val": 1.0,
             "log_every_n_steps": 3,
+        },
+    },
+    "stepped": {  # ends after some steps, inside an epoch; validations that do not follow the epochs
+        "model": {
+            "backbone": "lenet5",
+            "scheduler": "torch.optim.lr_scheduler.StepLR",
+            "scheduler_args": {"step_size": 1, "gamma": 0.5},
+            "scheduler_interval": "epoch",
+        },
+        "data": {
+            "class_path": "cnn_zoo.data.MNIST",
+            "init_args": {"batch_size": 50, "augment": {"crop": 2, "mixup": 0.2}},
+        },
+        "trainer": {
+            "max_steps": 33,
+            "check_val_every_n_epoch": None,
+            "val_check_interval": 7,
+            "log_every_n_steps": 4,
         },
     },
 }
@@ -166,7 +184,7 @@ def main(points: int = 24, seed: int = 0) -> int:
         references, batches = {}, {}
         print(f"{'recipe':12} {'signal':8} {'at batch':>12} {'status':>10}  outcome")
         for point in range(points):
-            name, signum = list(RECIPES)[point % len(RECIPES)], SIGNALS[(point + point // 3) % 3]
+            name, signum = list(RECIPES)[point % len(RECIPES)], SIGNALS[point % len(SIGNALS)]
             config = Path(folder) / f"{name}.yaml"
             if name not in references:
                 recipe = RECIPES[name]
@@ -183,7 +201,7 @@ def main(points: int = 24, seed: int = 0) -> int:
 
             runs = Path(folder) / str(point) / "runs"
             runs.mkdir(parents=True)
-            kills = sorted(generator.randint(1, batches[name]) for _ in range(2 if point % 3 == 2 else 1))
+            kills = sorted(generator.randint(1, batches[name]) for _ in range(2 if point // 3 % 3 == 2 else 1))
             statuses = [train(config, runs, (batch, generator.uniform(0, 0.05), signum)) for batch in kills]
             statuses.append(train(config, runs))
             wrong = differences(references[name], outcome(runs))
