@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 from lightning.pytorch import Callback
 
 from cnn_zoo import fit
@@ -89,8 +90,14 @@ def quick_fit(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a quick start of three epochs, which no test may change."""
-    return fit_quick(tmp_path_factory.mktemp("finished"), "--trainer.max_epochs", 3)[0]
+    """The run folder of a quick start of three epochs, which no test may change. All of pytest's processes share it."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
+    folder = root / "quickstart" / "version_0"
+    with FileLock(f"{root}.lock"):
+        if not (folder / "result.json").exists():
+            fit_quick(root, "--trainer.max_epochs", 3)
+    return folder
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_no_more_misclassified_images_are_drawn_than_asked_for(limit, monkeypatc
 
     monkeypatch.setattr("cnn_zoo.callbacks.confusion_pictures.plots.misclassified_images", misclassified_images)
     writer = SimpleNamespace(
-        add_figure=lambda tag, figure, step: figures.update({tag: figure}),
+        add_image=lambda tag, pixels, *_, **__: figures.update({tag: pixels}),
         flush=lambda: None,
     )
     monkeypatch.setattr("cnn_zoo.callbacks.confusion_pictures.tensorboard", lambda trainer: writer)

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT, assert_refused, run_python
+from conftest import ROOT, assert_refused
 
 from cnn_zoo import export, load_backbone
 from cnn_zoo.data import FashionMNIST, normalize
@@ -56,15 +56,15 @@ def metadata(path):
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-def test_it_writes_an_onnx_file_beside_the_checkpoint(finished_run, images, logits, tmp_path):
+def test_it_writes_an_onnx_file_beside_the_checkpoint(invoke, finished_run, images, logits, tmp_path):
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(finished_run, folder.path)
     accuracy = f"{json.loads(folder.card.read_text())['test_accuracy']:.2%}"
-    done = run_python("cnn_zoo.export", "--ckpt", folder.best)
-    assert done.returncode == 0, done.stderr
-    assert f"accuracy {accuracy}, torch's {accuracy}" in done.stdout
+    result = invoke(export.main, "--ckpt", folder.best)
+    assert result.status == 0, result.err
+    assert f"accuracy {accuracy}, torch's {accuracy}" in result.out
     path = folder.best.with_name("best.onnx")
-    assert f"Written: {path}" in done.stdout
+    assert f"Written: {path}" in result.out
     torch.testing.assert_close(answers(path, images), logits, atol=1e-4, rtol=0)
 
 

@@ -20,14 +20,6 @@ OFF = ["--export=null", "--curves=null", "--network_pictures=null", "--confusion
 CROPS = '[{"class_path": "torchvision.transforms.v2.RandomCrop", "init_args": {"size": 28, "padding": 4}}]'
 
 
-def test_the_quick_start_learns(tmp_path):
-    done = run_python("cnn_zoo.fit", "--config", QUICK, "--trainer.default_root_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "epoch  15/15" in done.stdout and "test accuracy" in done.stdout
-    card = json.loads((tmp_path / "quickstart" / "version_0" / "result.json").read_text())
-    assert card["test_accuracy"] > 0.75
-
-
 def test_the_run_folder_is_complete(finished_run):
     files = {path.name for path in finished_run.iterdir() if not path.name.startswith("events.out.tfevents.")}
     written = {"metrics.csv", "model.onnx", "backbone.safetensors", "result.json"}
@@ -62,7 +54,7 @@ def test_early_stopping_ends_the_training_and_is_reported(quick_fit, capsys):
 
 
 def test_averaged_weights_are_tested_and_kept(quick_fit):
-    folder, card = quick_fit("--ema.decay=0.9", "--model.test_flip=true", *FEW)
+    folder, card = quick_fit("--ema.decay=0.9", "--model.test_flip=true", *FEW, "--trainer.max_epochs=1")
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     exported = load_file(folder / "backbone.safetensors")
@@ -80,14 +72,14 @@ LOGGERS = [
 @pytest.mark.parametrize("loggers", [False, LOGGERS[1], LOGGERS], ids=["none", "CSVLogger", "two"])
 def test_with_any_loggers_the_run_folder_is_complete_and_continues(loggers, quick_fit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = [*FEW, "--network_pictures=null", "--export=null", "--model.scheduler=null"]
+    words = [*FEW, "--network_pictures=null", "--export=null", "--model.scheduler=null", "--calibration=null"]
     words.append(f"--trainer.logger={json.dumps(loggers)}")
-    first, _ = quick_fit(*words)
-    folder, card = quick_fit(*words, "--trainer.max_epochs=3", "--ckpt_path=last")
-    assert first == folder == tmp_path / "runs" / "quickstart" / "version_0" and card["epochs"] == 3
+    first, _ = quick_fit(*words, "--trainer.max_epochs=1")
+    folder, card = quick_fit(*words, "--ckpt_path=last")
+    assert first == folder == tmp_path / "runs" / "quickstart" / "version_0" and card["epochs"] == 2
     files = {path.name for path in folder.iterdir()}
     assert files == {"config.yaml", "result.json", "metrics.csv", "checkpoints"} | PICTURES
-    assert [line.partition(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]] == ["1", "2", "3"]
+    assert [line.partition(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]] == ["1", "2"]
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     own = {path.name for path in tmp_path.iterdir()} - {"runs"}
     assert own == {"tensorboard", "csv"} if loggers == LOGGERS else own == ({"csv"} if loggers else set())
@@ -109,7 +101,7 @@ def test_a_run_that_is_refused_leaves_no_folder(invoke, tmp_path):
 
 
 def test_a_training_with_data_workers_ends(tmp_path):
-    words = ["--config", QUICK, *FEW, *OFF, f"--data.transforms={CROPS}", "--data.num_workers=2"]
+    words = ["--config", QUICK, *FEW, *OFF, f"--data.transforms={CROPS}", "--data.num_workers=1"]
     done = run_python("cnn_zoo.fit", *words, "--trainer.default_root_dir", tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
 
@@ -135,7 +127,7 @@ PRECISIONS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_training_in_another_precision_writes_everything(precision, quick_fit):
-    folder, card = quick_fit("--trainer.precision", precision, "--trainer.limit_train_batches=3")
+    folder, card = quick_fit(*FEW, "--trainer.precision", precision, "--trainer.max_epochs=1")
     weights = load_file(folder / "backbone.safetensors")
     assert {weight.dtype for weight in weights.values()} == {PRECISIONS[precision]}
     assert card["onnx_max_abs_diff"] < 1e-4

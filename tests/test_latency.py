@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import assert_refused, run_python
+from conftest import assert_refused
 
 from cnn_zoo import create_model
 from cnn_zoo.benchmark.latency import CONTENDERS, main
@@ -37,19 +37,19 @@ def network_files(tmp_path):
     return weights, float_file, int8_file
 
 
-def test_as_its_user_runs_it(tmp_path):
+def test_each_contender_has_a_row(invoke, tmp_path):
     words = ["lab_cnn", "--batch_size", 2, "--rounds", 2, "--threads", 1, "--json", tmp_path / "latency.json"]
-    done = run_python("cnn_zoo.benchmark", *words)
-    assert done.returncode == 0, done.stderr
+    result = invoke(main, *words)
+    assert result.status == 0, result.err
     found = json.loads((tmp_path / "latency.json").read_text())
     assert found["device"]["threads"] == 1 and found["device"]["rounds"] == 2
-    if "torch.compile does not work here" not in done.stdout:  # there is a compiler
+    if "torch.compile does not work here" not in result.out:  # there is a compiler
         assert [row["runs_as"] for row in found["rows"]] == list(CONTENDERS)
     for row in found["rows"]:
-        assert row["runs_as"] in done.stdout
+        assert row["runs_as"] in result.out
         assert row["images_per_second"] == pytest.approx(2 / row["milliseconds"] * 1e3)
     assert found["rows"][0]["times_eager"] == 1.0
-    assert "int8 is calibrated on random images" in done.stdout
+    assert "int8 is calibrated on random images" in result.out
 
 
 def test_files(invoke, no_compiler, network_files, tmp_path):

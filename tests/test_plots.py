@@ -89,14 +89,17 @@ def test_confusion_matrix_of_many_classes_has_no_counts():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_misclassified_images(channels):
-    images = [(torch.rand(4, 4, channels), i % 3, (i + 1) % 3) for i in range(6)]
-    axes = plots.misclassified_images(images, CLASSES).axes
-    assert [panel.get_title() for panel in axes[:2]] == [
+    images = [(torch.rand(4, 2, channels), i % 3, (i + 1) % 3) for i in range(6)]
+    (axes,) = plots.misclassified_images(images, CLASSES).axes
+    assert [text.get_text() for text in axes.texts[:2]] == [
         "cat\ntaken for dog of $1 or $2",
         "dog of $1 or $2\ntaken for a_b^c",
     ]
-    assert axes[5].get_subplotspec().rowspan.start == 1  # five in a row
-    assert axes[5].get_images()[0].get_array().tolist() == images[5][0].squeeze(-1).tolist()
+    shown = axes.get_images()
+    assert [image.get_array().tolist() for image in shown] == [pixels.squeeze(-1).tolist() for pixels, *_ in images]
+    first, sixth = shown[0].get_extent(), shown[5].get_extent()
+    assert sixth[:2] == first[:2] and sixth[2] > first[2]  # five in a row
+    assert abs(first[3] - first[2]) == pytest.approx(2 * (first[1] - first[0]))  # as its pixels
 
 
 def test_reliability_diagram():

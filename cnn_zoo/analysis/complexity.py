@@ -44,7 +44,7 @@ def count_macs(model: nn.Module, images: Tensor) -> int:
 
 
 def torch_macs_by_operator(model: nn.Module, images: Tensor) -> dict[str, int]:
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(images)
     flops_by_operator = counter.get_flop_counts().get("Global", {})
     return {str(operator): flops // 2 for operator, flops in flops_by_operator.items()}
@@ -93,8 +93,7 @@ def compare_counters(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str
 
     by_fvcore = fvcore_macs_by_operator(model, image_shape)
 
-    with torch.no_grad():
-        by_torch = torch_macs_by_operator(copy.deepcopy(model).eval(), torch.zeros(1, *image_shape))
+    by_torch = torch_macs_by_operator(copy.deepcopy(model).eval(), torch.zeros(1, *image_shape))
     return {
         "ours": sum(ours.values()),
         "fvcore": sum(by_fvcore.values()),

@@ -160,21 +160,28 @@ def main(arguments: list[str]) -> None:
 def measure_rounds(config: list[str], rounds: int, steps: int) -> list[dict[str, Round]]:
     """Let the contenders take turns; return a report of each for every round."""
     with tempfile.TemporaryDirectory() as folder:
-        processes = {}
-        for name in CONTENDERS:
-            own = ["--contender", name, "--steps", str(steps), "--trainer.default_root_dir", folder]
-            processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "cnn_zoo.benchmark", *config, *own],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            wait_for_round(processes[name])  # the first round warms up
+        words = [*config, "--steps", str(steps), "--trainer.default_root_dir", folder]
+        first, *others = CONTENDERS
+        processes = {first: start_contender(first, words)}
+        wait_for_round(processes[first])  # it may download the data set; its first round warms up
+        processes |= {name: start_contender(name, words) for name in others}
+        for name in others:
+            wait_for_round(processes[name])
         reports = [{name: take_turn(process) for name, process in processes.items()} for _ in range(rounds)]
         for process in processes.values():
             os.killpg(process.pid, signal.SIGKILL)
     return reports
+
+
+def start_contender(name: str, words: list[str]) -> subprocess.Popen:
+    """Start a contender in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnn_zoo.benchmark", *words, "--contender", name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def take_turn(process: subprocess.Popen) -> Round:

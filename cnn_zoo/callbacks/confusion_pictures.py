@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
 from torch import Tensor
 
 from cnn_zoo.analysis import plots
@@ -44,9 +46,11 @@ class ConfusionPictures(RunFolderCallback):
             figures["misclassified"] = plots.misclassified_images(images, data.classes)
         writer = tensorboard(trainer)
         for name, figure in figures.items():
-            plots.save_figure(figure, self.folder.path / f"{name}.png", dpi=100)
-            if writer is not None:
-                writer.add_figure(f"pictures/{name}", figure, trainer.current_epoch)
+            path = self.folder.path / f"{name}.png"
+            plots.save_figure(figure, path, dpi=100)
+            if writer is not None:  # its add_figure would draw the figure a second time
+                pixels = np.asarray(Image.open(path).convert("RGB"))
+                writer.add_image(f"pictures/{name}", pixels, trainer.current_epoch, dataformats="HWC")
         if writer is not None:
             writer.flush()
         self.result = {"pictures": [f"{name}.png" for name in figures]}

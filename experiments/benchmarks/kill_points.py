@@ -189,7 +189,9 @@ def main(points: int = 24, seed: int = 0) -> int:
             if name not in references:
                 recipe = RECIPES[name]
                 sample = {"init_args": recipe["data"]["init_args"] | {"sample": True, "val_fraction": 0.5}}
-                config.write_text(yaml.safe_dump(recipe | {"data": recipe["data"] | sample, "export": None}))
+                # Nothing of these is compared
+                off = dict.fromkeys(("export", "network_pictures", "confusion_pictures", "calibration"))
+                config.write_text(yaml.safe_dump(recipe | {"data": recipe["data"] | sample} | off))
                 whole = Path(folder) / name / "runs"
                 whole.mkdir(parents=True)
                 if train(config, whole):
