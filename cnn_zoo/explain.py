@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import printable, refuse_existing
+from cnn_zoo.files import printable, require_writable
 from cnn_zoo.formats.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def main(arguments: list[str]) -> None:
     else:
         pictures = read_pictures(files, description)
     for picture in pictures:
-        refuse_existing(options.out / f"{picture.name}.png", options.overwrite)
+        require_writable(options.out / f"{picture.name}.png", options.overwrite)
     target = None if options.of is None else classes.index(options.of)
     for picture in pictures:
         heat, title = explain(model, description, picture, target)

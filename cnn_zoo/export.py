@@ -12,7 +12,7 @@ from typing import Any
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import refuse_existing, whole_file
+from cnn_zoo.files import require_writable, whole_file
 from cnn_zoo.formats.int8 import CALIBRATION_METHODS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
 
@@ -85,7 +85,7 @@ def check_options(options: argparse.Namespace) -> tuple[Path, Path]:
         raise UserError(f"--out is {out}; a file of the format {options.format} must end in {default_out.suffix}.")
     if options.image_input and options.format not in ("onnx", "int8"):
         raise UserError(f"--image_input is for the formats onnx and int8, not for {options.format}.")
-    refuse_existing(out, options.overwrite)
+    require_writable(out, options.overwrite)
     return config, out
 
 

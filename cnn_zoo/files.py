@@ -71,10 +71,17 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise UserError if `path` exists and must not be replaced."""
+def require_writable(path: Path, overwrite: bool) -> None:
+    """Raise UserError if no file can be written to `path`, or if one is there and must not be replaced.
+
+    A command calls it before its work, so that the work is not lost.
+    """
     if path.exists() and not overwrite:
         raise UserError(f"{path} already exists; add --overwrite to replace it.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    for possible, error in ((folder.is_dir(), errno.ENOTDIR), (os.access(folder, os.W_OK), errno.EACCES)):
+        if not possible:
+            raise NotWritableError(path, os.strerror(error))
 
 
 def require_regular_file(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import printable, refuse_existing, write_csv
+from cnn_zoo.files import printable, require_writable, write_csv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> None:
     from cnn_zoo.data.images import image_files
 
     if options.csv:
-        refuse_existing(options.csv, options.overwrite)
+        require_writable(options.csv, options.overwrite)
     files = image_files(options.images)
     if options.ckpt:
         description, classify = checkpoint_classifier(options.ckpt, options.imports)

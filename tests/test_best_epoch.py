@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from conftest import QUICK, assert_refused
+from events import read_events
 
 from cnn_zoo import fit
 from cnn_zoo.callbacks import EarlyStopping, ModelCheckpoint
@@ -29,6 +31,36 @@ def test_a_mode_that_chooses_the_worst_epoch_is_refused(callback):
 def test_a_mode_that_contradicts_the_metric_is_refused_on_the_command_line(invoke, tmp_path):
     words = ["--checkpoint.monitor=val/accuracy", "--checkpoint.mode=min", "--trainer.default_root_dir", tmp_path]
     assert_refused(invoke(fit.main, "--config", QUICK, *words), "checkpoint.mode is min, but val/accuracy is best at")
+
+
+INTERVALS = {  # words, and the step after which the tested epoch was validated: an epoch has four steps
+    "twice an epoch": (["--trainer.val_check_interval=0.5"], (2, 4, 6, 8)),
+    "every third batch": (["--trainer.val_check_interval=3"], (3, 7)),
+    "every third batch of the training": (
+        ["--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"],
+        (3, 6),
+    ),
+    "in the last epoch alone": (["--trainer.check_val_every_n_epoch=2"], (8,)),
+}
+
+
+@pytest.mark.parametrize("name", INTERVALS)
+def test_at_any_interval_the_best_validation_is_that_of_the_tested_checkpoint(name, quick_fit):
+    words, steps = INTERVALS[name]
+    folder, card = quick_fit(*FEW, *words)
+    validations = read_events(folder).scalars["val/curves/accuracy"]
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] in steps
+    assert card["val_accuracy"] == pytest.approx(max(event.value for event in validations), abs=1e-6)
+    assert card["epochs"] == 2
+
+
+def test_early_stopping_inside_an_epoch_keeps_the_run_whole(quick_fit, capsys):
+    words = ["--trainer.max_epochs=9", "--trainer.val_check_interval=2", "--early_stopping.patience=2"]
+    folder, card = quick_fit(*FEW, *words, "--early_stopping.min_delta=1")
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert card["epochs"] == 2 and last["global_step"] == 6  # nothing is an improvement after the second batch
+    assert "did not improve" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [[word] for word in NEVER])

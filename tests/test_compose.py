@@ -129,6 +129,25 @@ def test_keys_override_yamls_wherever_they_stand(composed, invoke):
     assert (config["trainer"]["max_epochs"], config["model"]["backbone"]) == (3, "mlp")
 
 
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        ("--trainer.logger lightning.pytorch.loggers.CSVLogger", "logs"),
+        ("--trainer.logger=CSVLogger", "logs"),
+        ("--trainer.logger CSVLogger --trainer.logger.save_dir elsewhere", "elsewhere"),
+        ("--trainer.logger CSVLogger --trainer.logger.init_args.save_dir elsewhere", "elsewhere"),
+    ],
+)
+def test_a_logger_without_a_folder_gets_one(words, folder, composed):
+    config, _ = composed(words=words.split())
+    assert config["trainer"]["logger"]["init_args"]["save_dir"] == folder
+
+
+@pytest.mark.parametrize("words", ["--trainer.logger false", "--trainer.logger Logger", "--trainer.logger=no.Such"])
+def test_only_a_logger_that_needs_a_folder_gets_one(words):
+    assert not any("save_dir" in word for word in compose(words.split()))
+
+
 @pytest.mark.parametrize("words", [["--config", "A"], ["--config=A"], ["-c", "A"], ["-cA"], ["-c=A"]], ids=" ".join)
 def test_every_spelling_of_config_is_understood(words):
     spelt = [word.replace("A", str(QUICK)) for word in words]

@@ -150,6 +150,7 @@ MISTAKES = [
     ("--format int8 --out net.pt2", "a file of the format int8 must end in .onnx"),
     ("--format safetensors --image_input", "--image_input is for the formats onnx and int8, not for safetensors"),
     ("--max_drop 2", "must be a number from 0 to 1"),
+    ("--out /dev/null/net.onnx", "cannot be written"),
     ("--opset x", "must be a whole number from 1, not 'x'"),
     ("--config nowhere.yaml", "There is no nowhere.yaml"),
     ("--ckpt nowhere.ckpt", "There is no checkpoint nowhere.ckpt"),
@@ -185,6 +186,16 @@ def test_weights_alone_are_refused(config, finished_run, invoke, tmp_path):
     words = ["--config", finished_run / "config.yaml"] if config else []
     result = invoke(export.main, "--ckpt", tmp_path / "net.pth", *words)
     assert_refused(result, "net.pth contains weights alone (module.weight, …)")
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "int8", "safetensors", "torchexport"])
+def test_weights_that_are_no_numbers_are_refused(file_format, finished_run, invoke, tmp_path):
+    checkpoint = torch.load(finished_run / "checkpoints" / "best.ckpt", weights_only=True)
+    next(iter(checkpoint["state_dict"].values())).fill_(torch.nan)
+    torch.save(checkpoint, tmp_path / "nan.ckpt")
+    words = ["--ckpt", tmp_path / "nan.ckpt", "--config", finished_run / "config.yaml", "--format", file_format]
+    assert_refused(invoke(export.main, *words), "nan.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["nan.ckpt"]
 
 
 def test_nothing_in_a_checkpoint_is_run(finished_run, invoke, tmp_path):

@@ -13,7 +13,7 @@ from cnn_zoo.files import (
     NotWritableError,
     printable,
     read_text,
-    refuse_existing,
+    require_writable,
     whole_file,
     write_csv,
 )
@@ -83,11 +83,19 @@ def test_a_csv_file_has_the_columns_of_its_last_row(tmp_path):
 
 
 def test_an_existing_file_is_replaced_only_on_request(tmp_path):
-    refuse_existing(tmp_path / "file.txt", overwrite=False)
+    require_writable(tmp_path / "file.txt", overwrite=False)
     (tmp_path / "file.txt").touch()
-    refuse_existing(tmp_path / "file.txt", overwrite=True)
+    require_writable(tmp_path / "file.txt", overwrite=True)
     with pytest.raises(UserError, match="file.txt already exists; add --overwrite to replace it"):
-        refuse_existing(tmp_path / "file.txt", overwrite=False)
+        require_writable(tmp_path / "file.txt", overwrite=False)
+
+
+def test_a_place_that_is_impossible_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    require_writable(tmp_path / "new" / "folder" / "file.txt", overwrite=False)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="file/new.txt cannot be written"):
+        require_writable(tmp_path / "file" / "new.txt", overwrite=True)
 
 
 def test_a_text_is_read_up_to_its_limit(tmp_path):

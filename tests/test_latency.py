@@ -85,6 +85,9 @@ def test_an_existing_file_is_replaced_if_asked(invoke, no_compiler, network_file
     [
         ("resnet19", "did you mean resnet9 or resnet18"),
         ("lenet5 --batch_size 1,0", "must be a whole number from 1, not '0'"),
+        ("lenet5 --threads 0", "--threads: must be a whole number from 1, not '0'"),
+        ("lenet5 --threads 1000000", "--threads: must be at most"),
+        ("lenet5 --json /dev/null/latency.json", "cannot be written"),
         ("lenet5 --batch 3", "unrecognized arguments: --batch 3"),
         ("lenet5 --image_size 8", "at least 12 px"),
         ("nowhere.onnx", "There is no file nowhere.onnx"),

@@ -77,6 +77,16 @@ def test_the_csv_has_mean_and_deviation_of_the_recipe(invoke, no_pictures, tmp_p
         assert float(row["test_accuracy_deviation"]) == pytest.approx(0.02)
 
 
+def test_metrics_with_gaps_are_drawn(invoke, tmp_path):
+    gaps = "epoch,train/loss,train/accuracy,val/loss,val/accuracy\n1,2.0,0.2,,\n2,1.5,0.3,1.0,0.4\n3,1.0,0.4,,\n"
+    write_run(tmp_path / "runs" / "x", card_of(), metrics=gaps)
+    result = invoke(report.main, tmp_path / "runs", "--out", tmp_path / "report")
+    assert result.status == 0, result.err
+    (row,) = rows_of(tmp_path / "report" / "runs.csv")
+    assert row["state"] == "finished" and row["complaints"] == ""
+    assert (tmp_path / "report" / "curves.png").stat().st_size > 1000
+
+
 def test_complaints_are_in_the_csv(invoke, no_pictures, tmp_path):
     write_run(tmp_path / "runs" / "x", card="[]")
     invoke(report.main, tmp_path / "runs", "--out", tmp_path / "report")
@@ -119,6 +129,7 @@ def test_unfinished_runs_have_their_state_in_the_picture_of_curves():
         ("runs --require CIFAR10", "'CIFAR10'; write DATASET>=ACCURACY"),
         ("unfinished --require CIFAR10>=0.5", "no run is finished"),
         ("runs --out runs/x/result.json", "choose another --out"),
+        ("runs --out /proc/report", "choose another --out"),
         ("runs --outt x", "unrecognized arguments: --outt"),
     ],
 )

@@ -39,5 +39,11 @@ def test_the_checkpoint_decides_the_figures(tested, finished_run, invoke):
     assert json.loads(result.out.splitlines()[-1]) != tested
 
 
+def test_a_test_of_nothing_is_refused(finished_run, invoke):
+    best = finished_run / "checkpoints" / "best.ckpt"
+    words = ["--config", finished_run / "config.yaml", "--ckpt_path", best, "--trainer.limit_test_batches", 0]
+    assert_refused(invoke(test.main, *words), "trainer.limit_test_batches is 0, so there would be no result")
+
+
 def test_a_test_without_a_checkpoint_is_refused(invoke):
     assert_refused(invoke(test.main, "--config", QUICK), "The checkpoint to test is missing; add --ckpt_path RUN/")

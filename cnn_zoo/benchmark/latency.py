@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn_zoo.command_line.run import ArgumentParser, positive_int
 from cnn_zoo.errors import UserError
-from cnn_zoo.files import refuse_existing, whole_file
+from cnn_zoo.files import require_writable, whole_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> None:
         parser.print_help()
         return
     if options.json:
-        refuse_existing(options.json, options.overwrite)
+        require_writable(options.json, options.overwrite)
 
     import torch
 

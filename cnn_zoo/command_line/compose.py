@@ -29,7 +29,9 @@ MODULES = {  # where a name without a dot is looked up
     "model.optimizer": OPTIMIZERS,
     "model.scheduler": SCHEDULES,
     "data": ["cnn_zoo.data"],
+    "trainer.logger": ["lightning.pytorch.loggers"],
 }
+LOGS = "logs"  # the folder of a logger that is named without one
 
 
 class Source(NamedTuple):
@@ -56,6 +58,7 @@ def compose(words: Sequence[str]) -> list[str]:
       other arguments that the new module takes, such as the batch size.
     - Where a second YAML sets some arguments of the same one, words after it keep the others.
     - `--experiment` names the run after the YAML files.
+    - A logger that the command line names without a folder, such as CSVLogger, gets the folder `logs`.
     """
     configs, keys = split(words)
     composed: list[str] = []
@@ -76,7 +79,20 @@ def compose(words: Sequence[str]) -> list[str]:
                 composed += [f"--{key}.{name}={in_one_line(kept[name])}" for name in kept]
                 value = value | kept
             values[key] = value
-    return composed
+    return composed + folder_of_logger(keys.values)
+
+
+def folder_of_logger(given: Mapping[str, Any]) -> list[str]:
+    """Return the words that give the logger of a command line a folder, if it requires one and has none."""
+    name = given.get("trainer.logger")
+    if name is None or "trainer.logger.save_dir" in given:
+        return []
+    try:
+        options = options_of(import_object(name, MODULES["trainer.logger"]))
+    except (UserError, TypeError, ValueError):  # no class: the parser will give the reason
+        return []
+    required = "save_dir" in options and options["save_dir"].default is inspect.Parameter.empty
+    return [f"--trainer.logger.save_dir={LOGS}"] if required else []
 
 
 def default_values() -> dict[str, Any]:
@@ -205,8 +221,8 @@ def yaml_values(text: str) -> dict[str, Any]:
 
 
 def command_line_values(words: Sequence[str]) -> dict[str, Any]:
-    """Return the names and the facts of the data set that a command line sets, by dotted key."""
-    keys = {*ARGUMENTS, "data", *(f"data.{name}" for name in FACTS)}
+    """Return the names, the facts of the data set and the logger that a command line sets, by dotted key."""
+    keys = {*ARGUMENTS, "data", *(f"data.{name}" for name in FACTS), "trainer.logger", "trainer.logger.save_dir"}
     values = {}
     for word, following in zip(words, [*words[1:], ""], strict=False):
         option, equals, value = word.partition("=")
