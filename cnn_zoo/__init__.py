@@ -26,6 +26,7 @@ MODULES = {
 # OpenMP library reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+SCRIPT = "cnn-zoo"
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended: 128 + SIGINT
 
 
@@ -35,8 +36,10 @@ def end_at_ctrl_c(*_: object) -> None:
 
 
 def runs_command(words: list[str]) -> bool:
-    """Return whether a process with these words is `python -m cnn_zoo.COMMAND`."""
-    return "-m" in words and words[words.index("-m") + 1].partition(".")[0] == __name__
+    """Return whether a process with these words is `python -m cnn_zoo.COMMAND` or `cnn-zoo COMMAND`."""
+    if "-m" in words:
+        return words[words.index("-m") + 1].partition(".")[0] == __name__
+    return any(os.path.basename(word) == SCRIPT for word in words[1:2])  # words[0] is Python
 
 
 if runs_command(sys.orig_argv) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:

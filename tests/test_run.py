@@ -190,7 +190,10 @@ def test_ctrl_c_during_the_imports_of_a_command_is_silent():
     [
         (["python", "-m", "cnn_zoo.fit"], True),
         (["python", "-X", "dev", "-m", "cnn_zoo"], True),
+        (["python", ".venv/bin/cnn-zoo", "fit"], True),
         (["python", "-m", "course.train"], False),
+        (["python", "-m", "course.train", "cnn-zoo"], False),
+        (["python"], False),
         (["python", "train.py"], False),
     ],
 )

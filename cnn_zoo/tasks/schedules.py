@@ -51,8 +51,11 @@ def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], le
     keeps torch's `total_iters`, because it is a warm-up.
 
     Raises:
-        UserError: The path cannot be imported, or the schedule refuses its arguments.
+        UserError: The path cannot be imported, a length is not above 0, or the schedule refuses its arguments.
     """
+    for name in {*LENGTHS, "step_size"} & arguments.keys():
+        if isinstance(arguments[name], int | float) and arguments[name] <= 0:
+            raise UserError(f"model.scheduler_args.{name} is {arguments[name]}; a length must be above 0.")
     lengths = {key: length for key in LENGTHS} | {"step_size_up": max(1, length // 2)}
     left_out = {key: lengths[key] for key in lengths_left_out(path, arguments)}
     return call_checked(import_object(path, SCHEDULES), path, optimizer, **left_out | arguments)
