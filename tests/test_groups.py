@@ -29,8 +29,10 @@ def test_runs_that_differ_only_in_the_seed_are_one_recipe():
     assert len(recipe.runs) == 3
 
 
-@pytest.mark.parametrize("key", ["data.split_seed", "export", "export.opset", "data.num_workers", "trainer.logger"])
-def test_split_seeds_and_what_changes_no_number_make_no_other_recipe(key):
+@pytest.mark.parametrize(
+    "key", ["data.split_seed", "data.fold", "export", "export.opset", "data.num_workers", "trainer.logger"]
+)
+def test_split_seeds_folds_and_what_changes_no_number_make_no_other_recipe(key):
     (recipe,) = group_runs([run_with(f"{value}", lr=1, **{key: value}) for value in range(3)])
     assert len(recipe.runs) == 3
 
@@ -42,6 +44,12 @@ def test_both_seeds_of_a_run_are_shown_where_splits_differ():
 
     assert seeds((0, 3), (1, 3)) == ["0", "1"]
     assert seeds((0, 0), (0, 1), (1, 0)) == ["0 (split 0)", "0 (split 1)", "1 (split 0)"]
+
+
+def test_the_folds_of_a_cross_validation_are_shown():
+    runs = [run_with(f"{fold}", card_of(seed=0), **{"data.folds": 3, "data.fold": fold}) for fold in range(3)]
+    (recipe,) = group_runs(runs)
+    assert recipe.seeds == ["0 (fold 0)", "0 (fold 1)", "0 (fold 2)"]
 
 
 # Names

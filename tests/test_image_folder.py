@@ -59,6 +59,17 @@ def test_images_may_be_set_apart_in_folders(parts, sizes, pets):
     assert data.classes == ("cat", "dog") and sizes_of(data) == sizes
 
 
+def test_a_part_of_the_training_images_is_used_in_each_layout(pets):
+    assert sizes_of(ImageFolder(str(pets), 32, batch_size=8, train_fraction=0.5)) == [16, 4, 4]
+    assert sizes_of(ImageFolder(str(pets), 32, batch_size=8, folds=3, fold=2)) == [24, 12, 4]
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            shutil.copytree(pets / name, pets / part / name)
+    assert sizes_of(ImageFolder(str(pets), 32, batch_size=8, train_fraction=0.5)) == [18, 40, 4]
+    with pytest.raises(UserError, match="data.folds is 3, but .* has a folder val; leave data.folds out"):
+        ImageFolder(str(pets), 32, folds=3, fold=2)
+
+
 # Reading
 
 

@@ -38,7 +38,10 @@ WORDS = [
     ("--model.optimizer_args.lr .nan", "model.optimizer_args.lr is nan; a learning rate"),
     ("--model.scheduler_args.max_lr high", "model.scheduler_args.max_lr is 'high'; a learning rate"),
     ("--model.scheduler_args.max_lr -1", "model.scheduler_args.max_lr is -1; a learning rate"),
-    ("--model.scheduler StepLR --model.scheduler_args.step_size 0", "scheduler_args.step_size is 0; a length must be above 0"),
+    (
+        "--model.scheduler StepLR --model.scheduler_args.step_size 0",
+        "scheduler_args.step_size is 0; a length must be above 0",
+    ),
     ("--model.scheduler CosineAnnealingLR --model.scheduler_args.T_max -3", "scheduler_args.T_max is -3; a length"),
     (
         '--model.scheduler MultiStepLR --model.scheduler_args={"milestones":[1],"gamma":"half"}',
@@ -97,6 +100,9 @@ WORDS = [
     ("--data.batch_size 2000", "more than the 1833 training images"),
     ("--data.val_fraction 2", "data.val_fraction is 2"),
     ("--data.val_fraction 0.0001", "leaves 2000 images for training and 0 for validation"),
+    ("--data.folds 5", "data.folds is 5 and data.fold is None; give both or neither"),
+    ("--data.folds 5 --data.fold 0 --data.val_fraction 0.1", "data.folds is 5 and data.val_fraction is 0.1; give one"),
+    ("--data.train_fraction 0.01", "more than the"),
     ("--data.split_seed -1", "data.split_seed is -1"),
     ("--data.num_workers -1", "data.num_workers is -1"),
     ("--data.progressive 400", "data.progressive is 400; it must be from 4 to the image's 28 px"),

@@ -258,6 +258,8 @@ def test_the_facts_of_the_same_data_are_equal():
     [
         (MNIST(sample=True), "data"),
         (FashionMNIST(sample=True, split_seed=1), "data.split_seed"),
+        (FashionMNIST(sample=True, folds=4, fold=3), "data.fold"),
+        (FashionMNIST(sample=True, train_fraction=0.5), "data.train_fraction"),
         (FashionMNIST(sample=True, split_seed=1), "The validation set"),
         (FashionMNIST(sample=True, val_fraction=0), "The training set"),
         (FashionMNIST(sample=True, mean=0.5), "data.mean"),

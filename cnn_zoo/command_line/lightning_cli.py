@@ -213,7 +213,8 @@ class CLI(LightningCLI):
     def chosen_callbacks(self) -> dict[str, Callback]:
         """Return the default callbacks that are on, and those that every training needs, in their order."""
         chosen = {key: self.config_init[key] for key in DEFAULT_CALLBACKS if self.config_init[key]}
-        if not self.datamodule.val_fraction or self.config.trainer.limit_val_batches == 0:
+        splitting = self.datamodule.splitting
+        if not (splitting.folds or splitting.val_fraction) or self.config.trainer.limit_val_batches == 0:
             forget_validation(chosen)
             self.model.plateau_metric = "train/loss"
         if "early_stopping" in chosen:

@@ -95,6 +95,9 @@ class ImageFolder(ImageData):
         batch_size: int = 32,
         val_fraction: float | None = None,
         split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
+        train_fraction: float = 1.0,
         augment: Augment | None = None,
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
@@ -111,6 +114,9 @@ class ImageFolder(ImageData):
             batch_size=batch_size,
             val_fraction=val_fraction,
             split_seed=split_seed,
+            folds=folds,
+            fold=fold,
+            train_fraction=train_fraction,
             augment=augment,
             transforms=transforms,
             num_workers=num_workers,
@@ -120,6 +126,8 @@ class ImageFolder(ImageData):
         )
         parts = [name for name in ("train", "val", "test") if (self.root / name).is_dir()]
         self.parts = parts if "train" in parts and len(parts) > 1 else []  # else train is the name of a class
+        if folds is not None and "val" in self.parts:
+            raise UserError(f"data.folds is {folds}, but {self.root} has a folder val; leave data.folds out.")
         folder = self.root / "train" if self.parts else self.root
         self._folder_names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         self.classes = tuple(printable(name) for name in self._folder_names)
@@ -136,7 +144,7 @@ class ImageFolder(ImageData):
         images, labels = self._read_folder(self.root / "train" if self.parts else self.root)
         if "test" in self.parts:
             return images, labels
-        kept, test = stratified_split(labels, self.test_fraction, self.split_seed)
+        kept, test = stratified_split(labels, self.test_fraction, self.splitting.seed)
         if len(test) == 0:
             raise UserError(
                 f"data.test_fraction is {self.test_fraction}, but that of {len(labels)} images is none; make it larger."
@@ -146,7 +154,8 @@ class ImageFolder(ImageData):
 
     def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         if "val" in self.parts:
-            return (images, labels), self._read_folder(self.root / "val")
+            used = self.splitting.used(labels)
+            return (images[used], labels[used]), self._read_folder(self.root / "val")
         return super().split(images, labels)
 
     @property

@@ -16,7 +16,7 @@ from cnn_zoo.data.contact_sheet import SAMPLES, read_sheet
 from cnn_zoo.data.download import default_root
 from cnn_zoo.data.normalize import normalize, per_channel
 from cnn_zoo.data.resize import resize
-from cnn_zoo.data.split import stratified_split
+from cnn_zoo.data.split import Split
 from cnn_zoo.errors import UserError
 
 GPU_MEMORY_SHARE = 0.5  # the part of a GPU's free memory that one set may take
@@ -30,9 +30,12 @@ class ImageData(LightningDataModule):
             Defaults to $CNN_ZOO_DATA.
         sample: Use the small real sample inside the package instead. It needs no download.
         batch_size: Images per step and device. The learning rate is not scaled with the number of devices.
-        val_fraction: The fraction held out for validation; 0 trains on everything. It is taken from the training set,
-            class by class. Defaults to 5,000 images.
+        val_fraction: The fraction held out for validation; 0 trains on all. It is taken from the training set, class by
+            class. Defaults to 5,000 images.
         split_seed: The seed of that split alone. So runs with different seeds validate on the same images.
+        folds: The number of parts of a cross-validation.
+        fold: The part of them that is held out, from 0.
+        train_fraction: The fraction of the other images that is used.
         augment: The augmentation of whole training batches on the training device.
         transforms: A list of torchvision v2 transforms, instead of `augment`. They get single uint8 images (C, H, W).
         num_workers: The number of processes that run `transforms`.
@@ -59,6 +62,9 @@ class ImageData(LightningDataModule):
         batch_size: int = 128,
         val_fraction: float | None = None,
         split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
+        train_fraction: float = 1.0,
         augment: Augment | None = None,
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
@@ -71,8 +77,11 @@ class ImageData(LightningDataModule):
         if root == "":
             raise UserError("data.root is empty; name the folder of the data, or leave it out.")
         self.root = default_root() if root is None else Path(os.path.expanduser(root))
-        self.sample, self.batch_size, self.split_seed = sample, batch_size, split_seed
-        self.val_fraction = self.usual_val_fraction if val_fraction is None else val_fraction
+        if folds is not None and val_fraction is not None:
+            raise UserError(f"data.folds is {folds} and data.val_fraction is {val_fraction}; give one of both.")
+        val_fraction = self.usual_val_fraction if val_fraction is None else val_fraction
+        self.splitting = Split(val_fraction, split_seed, folds, fold, train_fraction)
+        self.sample, self.batch_size = sample, batch_size
         self.augment, self.transforms, self.num_workers = augment, transforms or [], num_workers
         self.progressive = progressive
         self.mean = self.mean if mean is None else per_channel("mean", mean, self.in_channels)
@@ -93,14 +102,10 @@ class ImageData(LightningDataModule):
             raise UserError(
                 f"{self.name} has no bundled sample; leave --data.sample out, or choose MNIST, FashionMNIST or CIFAR10."
             )
-        if not 0 <= self.split_seed < 1 << 63:
-            raise UserError(f"data.split_seed is {self.split_seed}; it must be from 0 to below 2^63.")
         if self.progressive is not None and not 4 <= self.progressive <= self.image_size:
             raise UserError(
                 f"data.progressive is {self.progressive}; it must be from 4 to the image's {self.image_size} px."
             )
-        if not 0 <= self.val_fraction < 1:
-            raise UserError(f"data.val_fraction is {self.val_fraction}; it must be from 0 to below 1.")
         mixing_alone = self.augment and replace(self.augment, mixup=0.0, cutmix=0.0) == Augment()
         if self.augment and self.transforms and not mixing_alone:
             raise UserError(
@@ -178,12 +183,7 @@ class ImageData(LightningDataModule):
 
     def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the training and the validation set out of the whole training set."""
-        train, val = stratified_split(labels, self.val_fraction, self.split_seed)
-        if self.val_fraction and min(len(train), len(val)) == 0:
-            raise UserError(
-                f"data.val_fraction {self.val_fraction} leaves {len(train)} images for training and {len(val)} for "
-                "validation; 0 trains on all."
-            )
+        train, val = self.splitting.indices(labels)
         return (images[train], labels[train]), (images[val], labels[val])
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,8 +199,11 @@ class ImageData(LightningDataModule):
             "data": self.name,
             "data.sample": self.sample,
             "data.image_size": self.image_size,
-            "data.val_fraction": self.val_fraction,
-            "data.split_seed": self.split_seed,
+            "data.val_fraction": self.splitting.val_fraction,
+            "data.split_seed": self.splitting.seed,
+            "data.folds": self.splitting.folds,
+            "data.fold": self.splitting.fold,
+            "data.train_fraction": self.splitting.train_fraction,
             "data.mean": list(self.mean),
             "data.std": list(self.std),
             "The list of classes": list(self.classes),

@@ -53,6 +53,7 @@ def csv_rows(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[dict[str, A
             "dataset": member.dataset,
             "seed": member.seeds[0],
             "split_seed": member.seeds[1],
+            "fold": member.seeds[2],
         }
         row |= {metric: member.metric(metric) for metric in METRIC_COLUMNS}
         row |= {

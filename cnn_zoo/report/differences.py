@@ -14,6 +14,7 @@ IGNORED_KEYS = {  # each has a column of its own or says nothing about the recip
     "data.sample",
     "data.root",
     "data.split_seed",
+    "data.fold",
     "data.num_workers",
     "ckpt_path",
     "trainer.default_root_dir",

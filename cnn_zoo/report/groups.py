@@ -18,7 +18,7 @@ LONGEST_VALUE = 24  # characters of a value in a name
 
 @dataclass
 class Recipe:
-    """The finished runs that differ only in their seeds, and the short name that they have in the report.
+    """The finished runs that differ only in their seeds and folds, and the short name that they have in the report.
 
     The seeds are that of the training (seed_everything) and that of the validation split (data.split_seed).
     """
@@ -31,15 +31,19 @@ class Recipe:
         return self.runs[0]
 
     @property
-    def repetitions(self) -> list[tuple[Any, Any]]:
-        """The seed and the split seed of each run; runs that have both in common count once."""
+    def repetitions(self) -> list[tuple[Any, Any, Any]]:
+        """The seed, the split seed and the fold of each run; runs that have all in common count once."""
         return list(dict.fromkeys(run.seeds for run in self.runs))
 
     @property
     def seeds(self) -> list[str]:
-        """The seeds as a person reads them; the split seeds are shown if they differ."""
-        several_splits = len({split for _, split in self.repetitions}) > 1
-        return [f"{seed} (split {split})" if several_splits else str(seed) for seed, split in self.repetitions]
+        """The seeds as a person reads them; the split seeds and the folds are shown if they differ."""
+        shown = []
+        _, splits, folds = (set(column) for column in zip(*self.repetitions, strict=True))
+        for seed, split, fold in self.repetitions:
+            notes = [f"split {split}"] * (len(splits) > 1) + [f"fold {fold}"] * (len(folds) > 1)
+            shown.append(f"{seed} ({', '.join(notes)})" if notes else str(seed))
+        return shown
 
     @property
     def test_accuracy(self) -> float:

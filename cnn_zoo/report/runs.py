@@ -89,9 +89,9 @@ class Run:
         return self.card.get("seed", self.config.get("seed_everything"))
 
     @property
-    def seeds(self) -> tuple[Any, Any]:
-        """The seed of the training and that of the validation split."""
-        return self.seed, self.config.get("data.split_seed") or 0
+    def seeds(self) -> tuple[Any, Any, Any]:
+        """The seed of the training, that of the validation split, and the fold of a cross-validation or None."""
+        return self.seed, self.config.get("data.split_seed") or 0, self.config.get("data.fold")
 
     @property
     def test_accuracy(self) -> float | None:
