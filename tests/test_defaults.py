@@ -9,6 +9,14 @@ from cnn_zoo.command_line.lightning_cli import CLI
 ON = [key for key, default in DEFAULT_CALLBACKS.items() if default.on]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_folder(tmp_path_factory):
+    """The current folder of these tests, below which they make run folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("own"))
+        yield
+
+
 def callbacks_of(*words):
     """Return the classes of the callbacks that a run with these words has."""
     return {type(callback) for callback in CLI(["--config", str(QUICK), *words]).trainer.callbacks}

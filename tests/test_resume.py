@@ -25,6 +25,16 @@ OFF = ["--export=null", "--network_pictures=null", "--confusion_pictures=null", 
 SHORT = [*FEW, *OFF, "--model.scheduler=null"]
 
 
+def test_a_training_that_was_killed_after_its_last_step_is_tidied_up(quick_fit):
+    folder, _ = quick_fit(*SHORT)
+    last = folder / "checkpoints" / "last.ckpt"
+    for left in (last.with_name("previous.ckpt"), folder / ".model.1.part.onnx"):
+        left.write_bytes(last.read_bytes())
+    again, _ = quick_fit(*SHORT, "--ckpt_path=last")
+    assert again == folder and list(folder.rglob("*.part*")) == []
+    assert {path.name for path in last.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
 def test_three_signals_at_random_moments_in_three_recipes():
     words = [sys.executable, "experiments/benchmarks/kill_points.py", "3", "1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

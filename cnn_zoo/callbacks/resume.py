@@ -67,8 +67,16 @@ class Resume(RunFolderCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Delete what only an unfinished training needs.
+
+        Lightning calls this hook also for a training that was stopped after its last step, and on_train_end does not
+        come a second time for it.
+        """
         if trainer.is_global_zero:
             self.folder.previous.unlink(missing_ok=True)
+            remove_unfinished_files(self.folder.path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         stopped = isinstance(exception, SIGTERMException)

@@ -163,8 +163,13 @@ def outcome(runs: Path) -> dict[str, Any]:
         scalars |= {f"{stage}/{tag}": [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
     card = json.loads((folder / "result.json").read_text())
     card = {k: v for k, v in card.items() if not isinstance(v, str) and k not in ("train_seconds", "images_per_second")}
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    return {**checkpoints, "metrics.csv": (folder / "metrics.csv").read_text(), "scalars": scalars, "card": card}
+    return {
+        **checkpoints,
+        "metrics.csv": (folder / "metrics.csv").read_text(),
+        "scalars": scalars,
+        "card": card,
+        "files": {path.name: 0 for path in (folder / "checkpoints").iterdir()},
+    }
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
@@ -175,7 +180,7 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
         return [found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{where}/{i}")]
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return [] if torch.equal(a, b) else [where]
-    return [] if type(a) is type(b) and a == b else [where]
+    return [] if type(a) is type(b) and a == b else [f"{where} ({a!s:.60} and {b!s:.60})"]
 
 
 def main(points: int = 24, seed: int = 0) -> int:
