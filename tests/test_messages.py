@@ -83,6 +83,10 @@ WORDS = [
     ("--quality.bins 0", "calibration.bins is 0"),
     ("--data.root= --data.sample false", "data.root is empty"),
     ("--data.image_size 2000000000", "image_size is 2000000000; it must be from 1 to 10,000 px"),
+    (
+        "--data.image_size 10000 --data.batch_size 1500 --model.backbone resnet20",
+        "A batch of 1500 images of 10000 px takes 600.0 GB, more than 10% of the memory",
+    ),
     ("--data.augment.crop 28", "augment.crop is 28; it must be from 0 (off) to 27 for images of 28 x 28 px"),
     ("--data.augment.cutout 29", "augment.cutout is 29; it must be from 0 (off) to 28"),
     ("--data.batch_size 1 --model.backbone resnet20", "data.batch_size is 1, but resnet20 has batch norms"),

@@ -27,6 +27,7 @@ from cnn_zoo.command_line.messages import Parser, one_sentence
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
 from cnn_zoo.command_line.refusals import (
     check_progressive_sizes,
+    refuse_batches_beyond_memory,
     refuse_batches_of_one,
     refuse_callbacks,
     refuse_checkpoints_elsewhere,
@@ -161,6 +162,7 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
+        refuse_batches_beyond_memory(self.datamodule)
         if self.training:
             refuse_batches_of_one(self.model, self.datamodule)
         if self.training and self.datamodule.progressive is not None:

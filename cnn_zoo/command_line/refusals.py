@@ -12,15 +12,18 @@ from lightning.pytorch import Callback, callbacks
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from torch import nn
 
+from cnn_zoo.analysis.layers import BYTES_PER_FLOAT
 from cnn_zoo.callbacks.best_epoch import METRICS, check_mode
 from cnn_zoo.command_line.run import LARGEST_COUNT
 from cnn_zoo.data.augmentation import progressive_side
+from cnn_zoo.data.image_folder import host_memory
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.run_folder import BEST, LAST, PREVIOUS
 from cnn_zoo.tasks import Classification
 from cnn_zoo.tasks.schedules import lengths_left_out
 
+BATCH_SHARE = 0.1  # of the machine's memory: the maps of a network take several times as much
 LONGEST_NAME, LONGEST_PART = 500, 200  # of an experiment: characters, and bytes of a folder
 REFUSED_CALLBACKS: dict[type[Callback], str] = {
     callbacks.BackboneFinetuning: "it freezes all of `backbone`, which here includes the head, so nothing would learn; "
@@ -72,6 +75,16 @@ def refuse_batches_of_one(task: Classification, data: ImageData) -> None:
         raise UserError(
             f"data.batch_size is 1, but {task.hparams.backbone} has batch norms, which need several images; it must be "
             "at least 2."
+        )
+
+
+def refuse_batches_beyond_memory(data: ImageData) -> None:
+    """Raise UserError for batches so large that the system would end the process without a word."""
+    needed = BYTES_PER_FLOAT * data.batch_size * data.in_channels * data.image_size**2
+    if needed > BATCH_SHARE * host_memory():
+        raise UserError(
+            f"A batch of {data.batch_size} images of {data.image_size} px takes {needed / 1e9:,.1f} GB, more than "
+            f"{BATCH_SHARE:.0%} of the memory; make data.image_size or data.batch_size smaller."
         )
 
 

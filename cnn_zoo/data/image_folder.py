@@ -207,8 +207,7 @@ class ImageFolder(ImageData):
         """Return whether so many images may be kept in memory. If not, set `num_workers` and print a notice."""
         processes = self.trainer.num_devices if self.trainer else 1
         needed = count * self.image_size**2 * self.in_channels * processes
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
-        if needed <= HOST_MEMORY_SHARE * memory:
+        if needed <= HOST_MEMORY_SHARE * host_memory():
             return True
         self.num_workers = self.num_workers or os.cpu_count() or 1
         print(
@@ -216,3 +215,8 @@ class ImageFolder(ImageData):
             f"memory, so they stay on the disk, and {self.num_workers} worker processes read them in every epoch."
         )
         return False
+
+
+def host_memory() -> float:
+    """Return the bytes of the machine's memory; infinity where the system does not tell."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
