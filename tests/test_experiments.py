@@ -13,7 +13,7 @@ from cnn_zoo import fit
 
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 NAMES = [str(path.relative_to(ROOT / "experiments")) for path in EXPERIMENTS]
-FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--trainer.limit_val_batches=2"]
+FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=8", "--trainer.limit_val_batches=2"]
 FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false", "--export=null", "--curves=null"]
 
 
@@ -27,7 +27,7 @@ def test_the_header_has_the_command_and_the_result(path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)
 def test_an_experiment_takes_a_few_steps_on_the_sample(path, invoke, tmp_path):
     data = yaml.safe_load(path.read_text())["data"]
-    data["init_args"] |= {"sample": True, "batch_size": 4, "root": None}
+    data["init_args"] |= {"sample": True, "batch_size": 8, "root": None}
     (tmp_path / "sample.yaml").write_text(yaml.safe_dump({"data": data}))
     runs = tmp_path / "runs"
     configs = ["--config", path, "--config", tmp_path / "sample.yaml"]
@@ -35,5 +35,5 @@ def test_an_experiment_takes_a_few_steps_on_the_sample(path, invoke, tmp_path):
     assert result.status == 0, result.err
     (path_of_card,) = runs.rglob("result.json")
     card = json.loads(path_of_card.read_text())
-    assert card["test_images"] == 8 and math.isfinite(card["test_loss"])
-    assert torch.load(path_of_card.parent / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert card["test_images"] == 16 and math.isfinite(card["test_loss"])
+    assert torch.load(path_of_card.parent / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8

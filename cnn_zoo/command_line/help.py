@@ -113,9 +113,8 @@ EXAMPLE = "example: python -m cnn_zoo.fit --config experiments/quickstart.yaml -
 IN_YAML = f"In a YAML file, --model.backbone resnet20 is model:{NO_BREAK}{{backbone:{NO_BREAK}resnet20}}."
 OF_THE_RUN = "The config.yaml of the run has the others."
 NAMES = """\
-Names: CIFAR10, SGD, StepLR and warmup_cosine are short for cnn_zoo.data.CIFAR10, torch.optim.SGD, \
-torch.optim.lr_scheduler.StepLR and cnn_zoo.tasks.schedules.warmup_cosine. Your own class has its import path for a \
-name, such as course.SimpleCNN."""
+Names: CIFAR10, SGD, StepLR and warmup_cosine are short for cnn_zoo.data.CIFAR10, torch.optim.SGD and so on. Your \
+own class has its import path for a name: course.SimpleCNN."""
 MORE = """\
 More:  --data.help CIFAR10, --data.augment.help, --model.help, --trainer.help and --export.help explain all keys of a \
 group, and --help all lists every key that is accepted."""
@@ -245,7 +244,7 @@ def group_keys(group: str, config: Namespace, names: Sequence[str] | None = None
     names = names or [name for name in options_of(kind) if name not in left_out]
     keys = keys_of(kind, group, values, LIGHTNING_OPTIONS.get(group, {}), names)
     if group == "data":
-        text = f"{', '.join(DATA_MODULES)}, your own"
+        text = ", ".join(DATA_MODULES)
         keys.insert(0, Key("--data", REQUIRED if kind is ImageData else in_yaml(config.data.class_path), text))
     return keys
 

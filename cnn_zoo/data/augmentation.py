@@ -57,7 +57,7 @@ class Augment:
             part: [0.35, 0.9]. Its sides are as 3:4 to 4:3, https://arxiv.org/abs/1409.4842.
         rotate: The largest rotation, in degrees, at most 180.
         translate: The largest shift, as a fraction of the side, at most 1. Uncovered pixels are black.
-        brightness: Multiply pixel values by a factor up to this far from 1, at most 1.
+        brightness: Multiply pixels by a factor up to this far from 1, at most 1.
         contrast: Multiply distances from the image's mean likewise.
         noise: The standard deviation of Gaussian noise, at most 1. Pixel values are in [0, 1].
         cutout: The side in pixels of one square set to the mean colour, https://arxiv.org/abs/1708.04552. At most the
@@ -65,8 +65,7 @@ class Augment:
         erasing: The probability of random erasing, https://arxiv.org/abs/1708.04896. A rectangle that covers 2 to 33 %
             of the image is set to the mean colour.
         mixup: The alpha of mixup, at most 100, which blends two images, https://arxiv.org/abs/1710.09412.
-        cutmix: The alpha of CutMix, at most 100, which pastes a part of another image,
-            https://arxiv.org/abs/1905.04899.
+        cutmix: CutMix's alpha, at most 100. It pastes a part of another image, https://arxiv.org/abs/1905.04899.
     """
 
     crop: int = 0
