@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "cnn_zoo.predict",
     "explain": "cnn_zoo.explain",
     "export": "cnn_zoo.export",
+    "sweep": "cnn_zoo.sweep.__main__",
     "report": "cnn_zoo.report.__main__",
     "benchmark": "cnn_zoo.benchmark.__main__",
 }

@@ -235,6 +235,20 @@ def locked(run: RunFolder) -> Iterator[None]:
                 run.lock.unlink()
 
 
+def is_locked(run: RunFolder) -> bool:
+    """Return whether another process trains in a run folder."""
+    if fcntl is None or not run.lock.is_file():
+        return False
+    with open(run.lock, "r+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError:  # the file system has no locks
+            return False
+    return False  # closing the file has released the lock
+
+
 def process_in(lock: Path) -> str:
     """Return how to call the process that a lock file names."""
     try:

@@ -174,12 +174,19 @@ def render_page(
     ranked: Sequence[RankedNetwork] = (),
     required: Mapping[str, float] | None = None,
     drawings: Mapping[str, str] | None = None,
+    captions: Mapping[str, str] = CAPTIONS,
+    title: str | None = None,
+    tables: Sequence[Table] = (),
+    figures_in: str = "runs.csv",
 ) -> str:
     """Return the whole page.
 
     Args:
         required: The least accuracy for each data set; without it there is no ranking.
-        drawings: SVG elements by their name in CAPTIONS.
+        drawings: SVG elements by their name in `captions`.
+        title: The heading; None counts the runs.
+        tables: Tables to show before the results.
+        figures_in: The name of the file with all figures, which lies beside the page.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -193,12 +200,14 @@ def render_page(
     states = [run.state for run in runs]
     incomplete = [run for run in runs if run.state != "finished" or run.complaints]
     return environment.get_template("page.html").render(
-        title="1 run compared" if len(runs) == 1 else f"{len(runs)} runs compared",
+        title=title or ("1 run compared" if len(runs) == 1 else f"{len(runs)} runs compared"),
+        figures_in=figures_in,
+        tables=tables,
         counts=", ".join(f"{states.count(state)} {state}" for state in STATES),
         required=", ".join(f"{name} ≥ {100 * least:g} %" for name, least in (required or {}).items()),
         passed=sum(not row.failures for row in ranked),
         ranking=ranking_table(ranked, required) if required else None,
         results=results_table(recipes) if recipes else None,
         unfinished=unfinished_table(incomplete) if incomplete else None,
-        drawings=[(name, CAPTIONS[name], svg) for name, svg in (drawings or {}).items()],
+        drawings=[(name, captions[name], svg) for name, svg in (drawings or {}).items()],
     )

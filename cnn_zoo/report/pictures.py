@@ -200,10 +200,16 @@ def draw_pictures(recipes: Sequence[Recipe], named_runs: Sequence[tuple[str, Run
             if figure is None:
                 path.unlink(missing_ok=True)
                 continue
-            drawings[name] = svg_for_page(figure, name)
-            figure.set_facecolor("white")
-            save_figure(figure, path, dpi=144)
+            drawings[name] = save_and_embed(figure, path, name)
     return drawings
+
+
+def save_and_embed(figure: "Figure", path: Path, name: str) -> str:
+    """Write a figure as a PNG on white, and return it as an SVG element for a page."""
+    drawing = svg_for_page(figure, name)
+    figure.set_facecolor("white")
+    save_figure(figure, path, dpi=144)
+    return drawing
 
 
 def svg_for_page(figure: "Figure", name: str) -> str:

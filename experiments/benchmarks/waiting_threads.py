@@ -1,9 +1,10 @@
-"""Measure whether torch's threads should sleep or spin while they wait, on a free machine and beside another program.
+"""Measure whether torch's threads should spin or sleep while they wait, on a free machine and beside another program.
 
 python experiments/benchmarks/waiting_threads.py [ROUNDS] | tee experiments/benchmarks/waiting_threads.txt
 
-The two ways take turns. A ratio is the time with spinning threads by the time with sleeping ones within a round: above
-1, sleeping is faster. The other program multiplies matrices with as many threads as there are cores.
+The ways take turns: to spin for long, to spin shortly and then sleep, and to sleep at once. A cell is the median of the
+rounds in seconds and, in brackets, the fastest and the slowest. The other program multiplies matrices with as many
+threads as there are cores.
 """
 
 import os
@@ -14,11 +15,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).parents[2]
 OTHER_PROGRAM = "import torch\nmatrix = torch.randn(1500, 1500)\nwhile True:\n    matrix @ matrix"
 SAMPLE = ["--data.sample=true", "--trainer.max_epochs=5", "--model.backbone_args=null"]
-SPIN = {"GOMP_SPINCOUNT": "300000"}  # as GNU's OpenMP library does unless it is told otherwise
-SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}  # as cnn_zoo does
+WAYS = {
+    "spin": {"GOMP_SPINCOUNT": "300000"},  # as GNU's OpenMP library does unless it is told otherwise
+    "spin shortly": {"GOMP_SPINCOUNT": "1000"},
+    "sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
 SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 TRAININGS = {
     "quick start": ["experiments/quickstart.yaml"],
@@ -37,24 +43,25 @@ def seconds(words: list[str], way: dict[str, str]) -> float:
         return time.perf_counter() - start
 
 
-def measure(rounds: int) -> None:
-    for name, words in TRAININGS.items():
-        pairs = [(seconds(words, SPIN), seconds(words, SLEEP)) for _ in range(rounds)]
-        ratios = [spinning / sleeping for spinning, sleeping in pairs]
-        spinning, sleeping = (statistics.median(column) for column in zip(*pairs, strict=True))
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"{name:24}{spinning:10.1f}{sleeping:10.1f}{statistics.median(ratios):8.2f}   {spread}", flush=True)
+def cell(times: list[float]) -> str:
+    return f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f})"
+
+
+def measure(rounds: int, *names: str) -> None:
+    print(f"{'':24}" + "".join(f"{name + ', s':>24}" for name in WAYS), flush=True)
+    for name in names:
+        times = [[seconds(TRAININGS[name], way) for way in WAYS.values()] for _ in range(rounds)]
+        print(f"{name:24}" + "".join(f"{cell(list(column)):>24}" for column in zip(*times, strict=True)), flush=True)
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    header = f"{'':24}{'spin, s':>10}{'sleep, s':>10}{'ratio':>8}   range"
-    print(f"{os.cpu_count()} cores, {rounds} rounds\n\nalone\n{header}")
-    measure(rounds)
-    print(f"\nbeside another program\n{header}", flush=True)
+    print(f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {rounds} rounds\n\nalone")
+    measure(rounds, *TRAININGS)
+    print("\nbeside another program")
     other = subprocess.Popen([sys.executable, "-c", OTHER_PROGRAM])
     try:
-        measure(rounds)
+        measure(rounds, "quick start")
     finally:
         other.kill()
 
