@@ -5,13 +5,13 @@ matches is shown as it is.
 """
 
 import re
-import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cnn_zoo.command_line.key_table import options_of
+from cnn_zoo.errors import UserError
 from cnn_zoo.imports import import_object
 
 SYNONYMS = {  # what users type, and the key that they mean
@@ -52,13 +52,12 @@ PYTHON_TYPE = r"<class '(?:.*\.)?(\w+)'>|typing\.Literal\['(\w+)'\]|typing\.Lite
 
 
 class Parser(LightningArgumentParser):
-    """A parser that answers a mistake with one sentence and exit status 2."""
+    """A parser that raises UserError with one sentence for a mistake."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # the parser of a nested class: its caller collects the complaints
             super().error(message, ex)
-        sys.stderr.write(f"error: {one_sentence(message, self.get_defaults().keys())}\n")
-        sys.exit(2)
+        raise UserError(one_sentence(message, self.get_defaults().keys())) from ex
 
 
 def one_sentence(message: str, keys: Iterable[str]) -> str:

@@ -97,7 +97,8 @@ def estimate_seconds(words: Sequence[str]) -> float:
         part = quiet_cli([*words, f"--trainer.default_root_dir={folder}", *keys], "cpu")
         timer = StepTimer()
         part.trainer.callbacks.append(timer)
-        part.trainer.fit(part.model, datamodule=part.datamodule)
+        with contextlib.redirect_stdout(io.StringIO()):
+            part.trainer.fit(part.model, datamodule=part.datamodule)
         whole.datamodule.setup("fit")
         batches = {"train": len(whole.datamodule.train_dataloader()), "val": len(whole.datamodule.val_dataloader())}
     epoch = sum(count * timer.seconds(stage) for stage, count in batches.items())

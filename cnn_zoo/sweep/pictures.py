@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cnn_zoo.analysis.labels import label_points
 from cnn_zoo.analysis.plots import new_figure
-from cnn_zoo.report.pictures import DPI, WIDTH, fix_layout, stair_corners, write_out_ticks
+from cnn_zoo.report.pictures import DPI, WIDTH, Point, fix_layout, pareto_front, stair_corners, write_out_ticks
 from cnn_zoo.sweep.results import ArmSummary, Row
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def draw_arms(summaries: Sequence[ArmSummary], metric: str) -> "Figure":
             right.errorbar([100 * interval.mean], [line], xerr=error, fmt="o", ms=4, capsize=3, color="tab:blue")
     name = metric.removesuffix("_accuracy").replace("val", "validation")
     left.set_yticks(range(len(summaries)), [summary.arm for summary in summaries])
-    left.invert_yaxis()
+    left.set_ylim(len(summaries) - 0.4, -0.6)  # the baseline is above
     left.set(xlabel=f"{name} accuracy (%)")
     left.set_title("each run, and the mean", loc="left")
     right.axvline(0, color="grey", lw=1)
@@ -47,32 +47,37 @@ def draw_arms(summaries: Sequence[ArmSummary], metric: str) -> "Figure":
 
 
 def draw_front(rows: Sequence[Row], objectives: Mapping[str, str]) -> "Figure":
-    """Draw the runs of a search: two objectives against each other with the Pareto front, or one against the trial."""
-    names = list(objectives)
-    figure = new_figure(1.3 * WIDTH, 4.5, DPI)
-    axes = figure.subplots()
-    across = next((name for name in names if name in COSTS), None)
-    up = next((name for name in names if name != across), None)
-    if across is None or up is None:
-        draw_history(axes, rows, names[0])
-        fix_layout(figure)
-        return figure
-    points = [(row[across], SCALES.get(up, 1.0) * row[up]) for row in rows]
-    chosen = [(point, row) for point, row in zip(points, rows, strict=True) if row["selected"]]
-    axes.scatter([x for x, _ in points], [y for _, y in points], s=16, color="tab:blue", alpha=0.6)
+    """Draw the runs of a search: a panel for each cost with the Pareto front, or a single objective by the run."""
+    quality = next((name for name in objectives if name not in COSTS), None)
+    costs = [name for name in objectives if name in COSTS]
+    panels = costs if quality else []
+    figure = new_figure(1.3 * WIDTH, 4.2 * max(1, len(panels)), DPI)
+    all_axes = figure.subplots(max(1, len(panels)), squeeze=False)[:, 0]
+    fronts = [draw_cost(axes, rows, cost, quality or "") for axes, cost in zip(all_axes, panels, strict=False)]
+    if not panels:
+        draw_history(all_axes[0], rows, next(iter(objectives)))
+    fix_layout(figure)
+    for axes, (points, names, stairs) in zip(all_axes, fronts, strict=False):
+        label_points(axes, points, names, stairs)
+    return figure
+
+
+def draw_cost(axes: "Axes", rows: Sequence[Row], cost: str, quality: str) -> tuple[list[Point], list[str], list[Point]]:
+    """Draw a dot for each run and the front of the selected ones; return the front's dots, names and corners."""
+    points = {row["arm"]: (row[cost], SCALES.get(quality, 1.0) * row[quality]) for row in rows}
+    axes.scatter([x for x, _ in points.values()], [y for _, y in points.values()], s=16, color="tab:blue", alpha=0.6)
     axes.set_xscale("log")
-    axes.set(xlabel=LABELS[across], ylabel=LABELS[up])
+    axes.set(xlabel=LABELS[cost], ylabel=LABELS[quality])
     axes.set_title(f"{len(rows)} runs", loc="left")
     axes.set_title("Pareto front", loc="right", color="tab:orange", fontsize=9)
     write_out_ticks(axes.xaxis, "{x:,g}")
     axes.margins(0.1, 0.12)
-    stairs = stair_corners(sorted(point for point, _ in chosen)) if chosen else []
+    front = pareto_front([points[row["arm"]] for row in rows if row["selected"]])
+    stairs = stair_corners(front) if front else []
     if stairs:
         axes.plot(*zip(*stairs, strict=True), color="tab:orange", lw=1.2)
-    fix_layout(figure)
-    if chosen and len(names) == 2:
-        label_points(axes, [point for point, _ in chosen], [row["arm"] for _, row in chosen], stairs)
-    return figure
+    names = [next(arm for arm, point in points.items() if point == corner) for corner in front]
+    return front, names, stairs
 
 
 def draw_history(axes: "Axes", rows: Sequence[Row], objective: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable
-from cnn_zoo.formats.run_folder import RunFolder
+from cnn_zoo.formats.run_folder import RunFolder, is_locked
 from cnn_zoo.sweep import trial_process
 from cnn_zoo.sweep.folder import read_json
 from cnn_zoo.sweep.progress import Progress
@@ -100,7 +100,7 @@ class Worker:
         def stop(*_: object) -> None:
             raise Stopped
 
-        signal.signal(signal.SIGTERM, stop)
+        usual = signal.signal(signal.SIGTERM, stop)
         try:
             yield
         except (KeyboardInterrupt, Stopped) as error:
@@ -108,10 +108,12 @@ class Worker:
             print("The study stops; the same command goes on with it.", flush=True)
             raise KeyboardInterrupt from error
         finally:
+            signal.signal(signal.SIGTERM, usual)
             for slot in self.slots:
                 slot.process.terminate()
             for slot in self.slots:
                 slot.process.join()
+                slot.claim.lock.release()
 
     def start_next(self) -> bool:
         """Take a run and start its process; return False if there is none to take."""
@@ -164,6 +166,8 @@ class Worker:
             self.end(claim)
         elif status in (1, USER_ERROR):
             self.end(claim, sentence or f"Its process ended with status {status}.")
+        elif run is not None and is_locked(run):  # only the process between, which forks the runs, has been killed
+            claim.lock.release()  # the run is taken up again when its own process ends
         else:
             kills = slot.kills + 1 if self.epochs(claim) <= slot.epochs else 1
             if kills < MOST_KILLS:
