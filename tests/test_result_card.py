@@ -13,7 +13,7 @@ from cnn_zoo.formats.run_folder import RunFolder
 KEYS = """experiment backbone backbone_args dataset seed test_accuracy test_loss test_accuracy_flip test_images
 class_accuracy confusion_matrix params trainable_params macs fvcore_total val_accuracy best_epoch epochs verdict
 precision recall ece class_precision onnx onnx_max_abs_diff train_seconds images_per_second checkpoint
-devices versions pictures"""
+devices trainer_precision machine versions pictures"""
 
 
 @pytest.fixture(scope="module")
