@@ -67,6 +67,18 @@ def test_the_lines_are_for_a_person(card, finished_run):
     assert "flips" not in lines["test accuracy"]
 
 
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ({"cpu": "EPYC", "vector_units": "AVX2", "threads": 2, "gpu": None}, "EPYC with AVX2, 2 threads, 32-true"),
+        ({"cpu": None, "vector_units": "SVE256", "threads": 1, "gpu": None}, "CPU with SVE256, 1 thread, 32-true"),
+        ({"cpu": "Xeon", "vector_units": "AVX-512, AMX", "threads": 8, "gpu": "H100"}, "H100, 32-true"),
+    ],
+)
+def test_the_lines_tell_the_machine_and_the_precision(machine, expected, card, finished_run):
+    assert card_lines(card | {"machine": machine}, RunFolder(finished_run))["machine"] == expected
+
+
 def test_the_lines_tell_the_accuracy_with_test_flips(card, finished_run):
     lines = card_lines(card | {"test_accuracy_flip": 0.5}, RunFolder(finished_run))
     assert lines["test accuracy"].endswith("; 50.00% with test-time flips")
