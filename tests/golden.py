@@ -29,7 +29,11 @@ GOLDEN = [
     Golden("lab_cnn", {}, px=28, parameters=885, macs=53_430),  # course
     Golden("lab_cnn", {}, px=32, parameters=1_305, macs=192_300),
     Golden("lenet5", {}, px=28, parameters=61_706, macs=416_520),  # paper, course
+    Golden("lenet5", {"c1": 2, "c3": 4, "c5": 8, "f6": 8}, px=28, parameters=1_226, macs=60_144),  # by hand
     Golden("simple_cnn", {}, px=32, parameters=60_554, macs=5_644_288),  # course
+    Golden("stacked_cnn", {}, px=32, parameters=72_954, macs=9_880_192),  # by hand
+    Golden("stacked_cnn", {"kernel_size": 5, "depth": 1}, px=32, parameters=66_074, macs=7_783_040),
+    Golden("stacked_cnn", {"separable": True, "batch_norm": False}, px=32, parameters=10_682, macs=1_804_928),
     Golden("alexnet", {}, px=224, parameters=61_100_840, macs=714_188_480),  # torchvision
     Golden("alexnet", {}, px=32, parameters=4_816_714, macs=222_761_984),
     Golden("vgg11", {"batch_norm": False}, px=224, parameters=132_863_336, macs=7_609_090_048),  # torchvision

@@ -1,6 +1,7 @@
 """Every network of the zoo; what needs no arithmetic runs on the meta device."""
 
 import inspect
+from collections import Counter
 
 import pytest
 import torch
@@ -135,11 +136,26 @@ def test_mlp_has_dropout_after_each_hidden_layer():
     assert [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)] == [0.3, 0.3]
 
 
-@pytest.mark.parametrize("name", ["mlp", "lab_cnn", "lenet5", "simple_cnn"])
+@pytest.mark.parametrize("name", ["mlp", "lab_cnn", "lenet5", "simple_cnn", "stacked_cnn"])
 def test_the_slope_of_leaky_relu_is_set(name):
     model = create_model(name, num_classes=10, in_channels=1, image_size=28, activation="leaky_relu:0.2")
     slopes = {layer.negative_slope for layer in model.modules() if isinstance(layer, torch.nn.LeakyReLU)}
     assert slopes == {0.2}
+
+
+def kinds(**arguments):
+    """Return how many layers of each kind stacked_cnn has."""
+    model = create_model("stacked_cnn", num_classes=10, in_channels=3, image_size=32, **arguments)
+    return Counter(type(layer).__name__ for layer in model.modules() if not list(layer.children()))
+
+
+def test_stacked_cnn_varies_one_thing_at_a_time():
+    usual = kinds()
+    assert (usual["Conv2d"], usual["BatchNorm2d"], usual["ReLU"]) == (6, 6, 6)
+    assert kinds(depth=3)["Conv2d"] == 9
+    assert kinds(separable=True) == usual | {"Conv2d": 11}  # the first convolution stays whole
+    assert kinds(batch_norm=False) == Counter({kind: n for kind, n in usual.items() if kind != "BatchNorm2d"})
+    assert kinds(activation="sigmoid")["Sigmoid"] == 6
 
 
 def costs(name, **arguments):
@@ -209,6 +225,9 @@ def test_a_width_that_is_no_positive_number_is_refused(name, width):
         ("resnet9", {"width": 0.5}, "width is 0.5; it must be a whole number from 1"),
         ("resnet9", {"stem_stride": 0}, "stem_stride is 0; it must be a whole number from 1"),
         ("mlp", {"hidden": [0]}, "hidden is 0; it must be a whole number from 1"),
+        ("lenet5", {"f6": 0}, "f6 is 0; it must be a whole number from 1"),
+        ("stacked_cnn", {"depth": 0}, "depth is 0; it must be a whole number from 1"),
+        ("stacked_cnn", {"kernel_size": 4}, "kernel_size is 4; it must be an odd number, such as 3"),
         ("resnet18", {"image_size": 100_000_000}, "image_size is 100000000; it must be from 1 to 10,000 px"),
     ],
 )

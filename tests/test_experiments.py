@@ -10,8 +10,12 @@ import yaml
 from conftest import ROOT
 
 from cnn_zoo import fit
+from cnn_zoo.sweep.check import check_words
+from cnn_zoo.sweep.commands import first_plans
+from cnn_zoo.sweep.study import read_study
 
-EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+STUDIES = sorted((ROOT / "experiments" / "studies").rglob("*.yaml"))
+EXPERIMENTS = sorted({*(ROOT / "experiments").rglob("*.yaml")} - {*STUDIES})
 NAMES = [str(path.relative_to(ROOT / "experiments")) for path in EXPERIMENTS]
 FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=8", "--trainer.limit_val_batches=2"]
 FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false", "--export=null", "--curves=null"]
@@ -22,6 +26,22 @@ def test_the_header_has_the_command_and_the_result(path):
     header = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
     assert f"python -m cnn_zoo.fit --config {path.relative_to(ROOT)}" in header
     assert re.search(r"Measured: .*\d", header)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_header_of_a_study_has_the_question_and_the_command(path):
+    header = "".join(line.removeprefix("# ") for line in path.read_text().splitlines(True) if line.startswith("#"))
+    before, question, command = re.split(r"^Question: |^Command: ", header, flags=re.MULTILINE)
+    assert before == "" and "?" in question
+    assert command.startswith(f"python -m cnn_zoo.sweep --config {path.relative_to(ROOT)}\n")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_first_and_the_last_arm_of_a_study_are_possible(path):
+    study = read_study(path)
+    plans = first_plans(study)
+    for plan in (plans[0], plans[-1]):
+        assert check_words(plan.arm, study.words(plan)).costs["params"] > 0
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)

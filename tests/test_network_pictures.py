@@ -33,11 +33,15 @@ def test_no_histograms_are_drawn_by_default(finished_run):
 
 
 @pytest.fixture(scope="module")
-def histograms(tmp_path_factory):
-    """The histograms of two epochs of five steps."""
+def run_with_histograms(tmp_path_factory):
+    """The run folder of two epochs of five steps."""
     few = ["--trainer.limit_train_batches=5", "--export=null", "--curves=null", "--confusion_pictures=null"]
-    root = tmp_path_factory.mktemp("histograms")
-    return read_events(fit_quick(root, *few, "--network_pictures.histograms=true")[0]).histograms
+    return fit_quick(tmp_path_factory.mktemp("histograms"), *few, "--network_pictures.histograms=true")[0]
+
+
+@pytest.fixture(scope="module")
+def histograms(run_with_histograms):
+    return read_events(run_with_histograms).histograms
 
 
 def test_histograms_of_each_parameter_when_asked_for(histograms):
@@ -50,6 +54,19 @@ def test_a_histogram_of_gradients_has_a_norm_for_each_step(histograms):
     assert [event.step for event in norms] == [0, 1]
     assert [event.histogram_value.num for event in norms] == [5, 5]
     assert norms[0].histogram_value.min > 0
+
+
+def test_the_gradient_norms_are_drawn_where_they_are_asked_for(run_with_histograms, finished_run):
+    assert (run_with_histograms / "gradient_norms.png").stat().st_size > 10_000
+    assert not (finished_run / "gradient_norms.png").exists()
+
+
+def test_the_gradient_norms_are_means_over_the_steps_and_part_of_a_checkpoint(run_with_histograms, histograms):
+    checkpoint = torch.load(run_with_histograms / "checkpoints" / "last.ckpt", weights_only=True)
+    means = checkpoint["callbacks"]["NetworkPictures"]["mean_norms"]
+    assert list(means) == [1, 2]
+    first = histograms["gradient_norms/stem.0.weight"][0].histogram_value
+    assert float(means[1][0]) == pytest.approx(first.sum / first.num, rel=1e-5)
 
 
 def test_the_first_batch_is_the_input_of_the_network():

@@ -122,6 +122,16 @@ def test_precision_and_recall():
     assert axes.get_ylim() == (40, 100)
 
 
+def test_gradient_norms():
+    norms = torch.tensor([[1.0, 0.1], [2.0, 0.2], [3.0, 0.3], [0.0, 0.4]])
+    (axes,) = plots.gradient_norms(norms, ["stem.$1", "head"], [1, 2, 3, 4], "two layers").axes
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    assert list(lines) == ["epoch 1", "epoch 2", "epoch 4"]
+    assert sum(lines.values(), []) == pytest.approx([1, 0.1, 2, 0.2, 0.4])  # a norm of 0 has no logarithm
+    assert axes.get_yscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["stem.$1", "head"]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_heat_map(channels):
     heat = torch.rand(4, 4)
@@ -147,6 +157,10 @@ LITERAL = {
         {"dog of $1 or $2\ntaken for a_b^c"},
     ),
     "precision and recall": (lambda: plots.precision_and_recall(torch.ones(3), torch.ones(3), CLASSES), set(CLASSES)),
+    "gradient norms": (
+        lambda: plots.gradient_norms(torch.ones(1, 2), CLASSES[:2], [1], TITLE),
+        {TITLE, *CLASSES[:2]},
+    ),
     "heat map": (lambda: plots.heat_map(PIXELS, torch.rand(4, 4), TITLE), {TITLE}),
     "parameters against MACs": (
         lambda: plots.parameters_against_macs(NETWORKS, TITLE),

@@ -13,7 +13,7 @@ from cnn_zoo.formats.run_folder import RunFolder
 KEYS = """experiment backbone backbone_args dataset seed test_accuracy test_loss test_accuracy_flip test_images
 class_accuracy confusion_matrix params trainable_params macs fvcore_total val_accuracy best_epoch epochs verdict
 precision recall ece class_precision onnx onnx_max_abs_diff train_seconds images_per_second checkpoint
-devices versions pictures"""
+devices trainer_precision machine versions pictures"""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,18 @@ def test_the_lines_are_for_a_person(card, finished_run):
     assert lines["validation"] == f"{card['val_accuracy']:.2%} at epoch {card['best_epoch']} of 3"
     assert lines["parameters"] == "61,706" and lines["run folder"] == str(finished_run)
     assert "flips" not in lines["test accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ({"cpu": "EPYC", "vector_units": "AVX2", "threads": 2, "gpu": None}, "EPYC with AVX2, 2 threads, 32-true"),
+        ({"cpu": None, "vector_units": "SVE256", "threads": 1, "gpu": None}, "CPU with SVE256, 1 thread, 32-true"),
+        ({"cpu": "Xeon", "vector_units": "AVX-512, AMX", "threads": 8, "gpu": "H100"}, "H100, 32-true"),
+    ],
+)
+def test_the_lines_tell_the_machine_and_the_precision(machine, expected, card, finished_run):
+    assert card_lines(card | {"machine": machine}, RunFolder(finished_run))["machine"] == expected
 
 
 def test_the_lines_tell_the_accuracy_with_test_flips(card, finished_run):

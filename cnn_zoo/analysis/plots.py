@@ -67,6 +67,32 @@ def training_curves(rows: Sequence[Mapping[str, float]], best_epoch: float, titl
     return figure
 
 
+def gradient_norms(norms: "Tensor", layers: Sequence[str], epochs: Sequence[int], title: str) -> "Figure":
+    """Draw the norm of each layer's gradient on a logarithmic axis, with a line for the first, middle and last epoch.
+
+    Gradients that vanish fall from right to left. A norm of 0 is not drawn.
+
+    Args:
+        norms: (epochs, layers), the mean over the steps of an epoch.
+        layers: The names of the layers, the first one nearest to the image.
+        epochs: The numbers of the epochs.
+    """
+    figure = new_figure(max(6, 0.45 * len(layers)), 4.8)
+    axes = figure.subplots()
+    last = len(epochs) - 1
+    for i in sorted({0, last // 2, last}):
+        points = [(layer, norm) for layer, norm in enumerate(norms[i].tolist()) if norm > 0]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=f"epoch {epochs[i]}")
+    axes.set(yscale="log", ylabel="mean norm of the gradient", xticks=range(len(layers)))
+    axes.set_xticklabels(layers, rotation=90, fontsize=7, parse_math=False)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    return figure
+
+
 def confusion_matrix(confusion: "Tensor", classes: Sequence[str]) -> "Figure":
     """Draw the counts (row: true class, column: predicted class), shaded by their share of the true class."""
     n = len(classes)

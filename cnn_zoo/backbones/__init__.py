@@ -54,6 +54,7 @@ from cnn_zoo.backbones.resnet9 import resnet9
 from cnn_zoo.backbones.shufflenet_v1 import shufflenet_v1
 from cnn_zoo.backbones.shufflenet_v2 import shufflenet_v2
 from cnn_zoo.backbones.simple_cnn import simple_cnn
+from cnn_zoo.backbones.stacked_cnn import stacked_cnn
 from cnn_zoo.backbones.vgg import vgg11, vgg13, vgg16, vgg19
 
 ZOO: dict[str, Callable[..., nn.Module]] = {
@@ -61,6 +62,7 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "lab_cnn": lab_cnn,
     "lenet5": lenet5,
     "simple_cnn": simple_cnn,
+    "stacked_cnn": stacked_cnn,
     "alexnet": alexnet,
     "vgg11": vgg11,
     "vgg13": vgg13,

@@ -6,14 +6,27 @@ linear output layer for cross-entropy instead of the radial basis functions. Ima
 
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.layers import make_activation, require_size
+from cnn_zoo.backbones.layers import make_activation, require_size, require_whole
 
 
 class LeNet5(nn.Module):
     """A network of two rounds of 5x5 convolution and 2x2 average pooling, then three fully connected layers."""
 
-    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, activation: str) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        *,
+        activation: str,
+        c1: int,
+        c3: int,
+        c5: int,
+        f6: int,
+    ) -> None:
         super().__init__()
+        for name, width in {"c1": c1, "c3": c3, "c5": c5, "f6": f6}.items():
+            require_whole(name, width)
         require_size("lenet5", image_size, 12)
         padding = 2 if image_size < 32 else 0
         side = ((image_size + 2 * padding - 4) // 2 - 4) // 2  # 5 at 28 and 32 px
@@ -22,21 +35,37 @@ class LeNet5(nn.Module):
             conv = nn.Conv2d(channels, width, 5, padding=padding)
             return nn.Sequential(conv, make_activation(activation), nn.AvgPool2d(2))
 
-        self.stem = conv_and_pool(in_channels, 6, padding)  # 14 x 14
-        self.stages = nn.Sequential(conv_and_pool(6, 16, padding=0))  # 5 x 5
+        self.stem = conv_and_pool(in_channels, c1, padding)  # 14 x 14
+        self.stages = nn.Sequential(conv_and_pool(c1, c3, padding=0))  # 5 x 5
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(16 * side**2, 120),
+            nn.Linear(c3 * side**2, c5),
             make_activation(activation),
-            nn.Linear(120, 84),
+            nn.Linear(c5, f6),
             make_activation(activation),
-            nn.Linear(84, num_classes),
+            nn.Linear(f6, num_classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:  # (N, in_channels, H, W) -> (N, num_classes)
         return self.head(self.stages(self.stem(images)))
 
 
-def lenet5(*, num_classes: int, in_channels: int, image_size: int, activation: str = "tanh") -> LeNet5:
-    """Return LeNet-5; `activation` is a key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2."""
-    return LeNet5(num_classes, in_channels, image_size, activation=activation)
+def lenet5(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    activation: str = "tanh",
+    c1: int = 6,
+    c3: int = 16,
+    c5: int = 120,
+    f6: int = 84,
+) -> LeNet5:
+    """Return LeNet-5.
+
+    Args:
+        activation: A key of layers.ACTIVATIONS or, with a slope, leaky_relu:0.2.
+        c1, c3: The channels of the two convolutions; c1 to f6 are the paper's names of these layers.
+        c5, f6: The units of the two hidden fully connected layers.
+    """
+    return LeNet5(num_classes, in_channels, image_size, activation=activation, c1=c1, c3=c3, c5=c5, f6=f6)

@@ -1,22 +1,27 @@
-"""The network and its input in TensorBoard: graph, layers, first filters, the first training batch, histograms."""
+"""The network and its input in TensorBoard: graph, layers, first filters, the first training batch, histograms.
+
+gradient_norms.png: how the gradients shrink or grow from layer to layer.
+"""
 
 import copy
 import warnings
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from cnn_zoo.analysis import plots
 from cnn_zoo.analysis.layers import layer_table
 from cnn_zoo.callbacks.confusion_pictures import denormalize
+from cnn_zoo.callbacks.shared import RunFolderCallback
 from cnn_zoo.callbacks.tensorboard import tensorboard
 
 SHOWN = 64  # the largest number of images or filters in a picture
 TILE = 64  # px; smaller images are enlarged to about this side
 
 
-class NetworkPictures(Callback):
+class NetworkPictures(RunFolderCallback):
     """A callback that draws pictures of the network in TensorBoard.
 
     They are its graph, its layers, its first filters and the first batch.
@@ -26,19 +31,22 @@ class NetworkPictures(Callback):
 
     Args:
         histograms: After each epoch also draw histograms of the weights, and of the norms that their gradients had in
-            the steps of the epoch. This takes time in every step.
+            the steps of the epoch. gradient_norms.png in the run folder shows the mean norms layer by layer. This takes
+            time in every step.
     """
 
     def __init__(self, histograms: bool = False) -> None:
         self.histograms = histograms
         self._first_batch: Tensor | None = None
         self._norms: list[Tensor] = []  # for each step, the norm of every parameter's gradient
+        self._mean_norms: dict[int, Tensor] = {}  # for each epoch, their means over its steps
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first_batch": self._first_batch, "norms": self._norms}
+        return {"first_batch": self._first_batch, "norms": self._norms, "mean_norms": self._mean_norms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._first_batch, self._norms = state_dict["first_batch"], list(state_dict["norms"])
+        self._mean_norms = dict(state_dict.get("mean_norms", {}))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writer = tensorboard(trainer)
@@ -64,7 +72,7 @@ class NetworkPictures(Callback):
         handle = getattr(backbone, "stem", backbone).register_forward_pre_hook(keep)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        if self.histograms and tensorboard(trainer):
+        if self.histograms:
             parameters = pl_module.backbone.parameters()
             self._norms.append(torch.stack([p.new_zeros(()) if p.grad is None else p.grad.norm() for p in parameters]))
 
@@ -74,11 +82,13 @@ class NetworkPictures(Callback):
             images = [denormalize(image, data.mean, data.std) for image in self._first_batch.cpu()]
             writer.add_image("pictures/first_batch", tiles(torch.stack(images).permute(0, 3, 1, 2)), epoch)
             self._first_batch = None
-        if writer and self._norms:
+        if self._norms:
             norms = torch.stack(self._norms, 1).float().cpu()
+            self._mean_norms[epoch + 1] = torch.stack([steps[steps.isfinite()].mean() for steps in norms])
             for (name, parameter), steps in zip(pl_module.backbone.named_parameters(), norms, strict=True):
-                writer.add_histogram(f"weights/{name}", parameter.detach().float(), epoch)
-                writer.add_histogram(f"gradient_norms/{name}", steps[steps.isfinite()], epoch)
+                if writer:
+                    writer.add_histogram(f"weights/{name}", parameter.detach().float(), epoch)
+                    writer.add_histogram(f"gradient_norms/{name}", steps[steps.isfinite()], epoch)
             self._norms.clear()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,6 +96,18 @@ class NetworkPictures(Callback):
         if writer:
             picture = filters(pl_module.backbone, pl_module.hparams.in_channels)
             writer.add_image("pictures/filters", picture, trainer.current_epoch)
+        if self._mean_norms and trainer.is_global_zero:
+            self.draw_gradient_norms(pl_module)
+
+    def draw_gradient_norms(self, pl_module: LightningModule) -> None:
+        """Write gradient_norms.png: the weights of convolutions and linear layers, without biases and batch norms."""
+        parameters = list(pl_module.backbone.named_parameters())
+        weights = [i for i, (_, parameter) in enumerate(parameters) if parameter.dim() > 1]
+        norms = torch.stack(list(self._mean_norms.values()))[:, weights]
+        layers = [parameters[i][0].removesuffix(".weight") for i in weights]
+        title = f"{pl_module.hparams.backbone}: gradients from the image (left) to the classes (right)"
+        figure = plots.gradient_norms(norms, layers, list(self._mean_norms), title)
+        plots.save_figure(figure, self.folder.gradient_norms, dpi=120)
 
 
 def add_graph(writer: Any, model: nn.Module, shape: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from cnn_zoo.analysis.machine import machine
 from cnn_zoo.callbacks.calibration import precision_recall
 from cnn_zoo.callbacks.shared import RunFolderCallback, best_checkpoint
 from cnn_zoo.callbacks.tensorboard import TensorBoard, tensorboard
@@ -125,6 +126,8 @@ class ResultCard(RunFolderCallback):
             "images_per_second": round(self.images / self.seconds["batches"], 1) if self.images else None,
             "checkpoint": best_checkpoint(trainer) or None,
             "devices": trainer.world_size,
+            "trainer_precision": trainer.precision,  # what trainer.precision auto was
+            "machine": machine(),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         }
 
@@ -172,12 +175,19 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
             lines["parameters"] += f", of which {card['trainable_params']:,} are trainable"
         lines["MACs an image"] = f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})"
     lines["training"] = f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}"
+    lines["machine"] = f"{machine_text(card['machine'])}, {card['trainer_precision']}"
     if "onnx" in card:
         lines["ONNX"] = f"differs from torch by at most {card['onnx_max_abs_diff']:.1e}"
     if "pictures" in card:
         lines["pictures"] = ", ".join(card["pictures"])
     lines["run folder"] = str(folder.path)
     return lines
+
+
+def machine_text(machine: dict[str, Any]) -> str:
+    """Return the GPU, or the CPU with its vector units and the number of threads."""
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    return machine["gpu"] or f"{machine['cpu'] or 'CPU'} with {machine['vector_units']}, {threads}"
 
 
 def accuracies_by_class(accuracies: dict[str, float]) -> str:

@@ -50,7 +50,8 @@ TRAINER_KEYS = {  # those that people use, because lightning's texts are long
     "accelerator": "cpu, gpu, or auto: a GPU if there is one.",
     "devices": "The number of devices, a list of them, or auto.",
     "strategy": "How several devices work together, such as ddp.",
-    "precision": "32-true, bf16-mixed, 16-mixed or 64-true. Defaults to 32-true.",
+    "precision": "auto, 32-true, bf16-mixed, 16-mixed or 64-true. Where the machine is fast at bfloat16, auto is "
+    "bf16-mixed, else 32-true. Defaults to 32-true.",
     "accumulate_grad_batches": "Take one step for this number of batches.",
     "gradient_clip_val": "The largest norm of the gradients; null: no limit.",
     "check_val_every_n_epoch": "Validate after every so many epochs.",

@@ -1,7 +1,7 @@
 """The command line that fit and test share: from YAML files and dotted keys to a trainer, a task and a data module."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -24,6 +24,7 @@ from cnn_zoo.callbacks.whole_files import SaveConfig, WholeFileCheckpoints
 from cnn_zoo.command_line.compose import compose, name_without_yaml
 from cnn_zoo.command_line.help import RUN_KEYS, requested_help
 from cnn_zoo.command_line.messages import Parser, one_sentence
+from cnn_zoo.command_line.precision import TrainerKeys, choose_precision, refuse_half_precision_on_cpu
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
 from cnn_zoo.command_line.refusals import (
     check_progressive_sizes,
@@ -31,7 +32,6 @@ from cnn_zoo.command_line.refusals import (
     refuse_batches_of_one,
     refuse_callbacks,
     refuse_checkpoints_elsewhere,
-    refuse_half_precision_on_cpu,
     refuse_impossible_values,
     refuse_name,
     refuse_no_training,
@@ -74,6 +74,7 @@ class CLI(LightningCLI):
                 ImageData,
                 args=list(arguments),
                 subclass_mode_data=True,
+                trainer_class=TrainerKeys,
                 seed_everything_default=0,
                 parser_class=Parser,
                 parser_kwargs=help_texts(doc) | {"allow_abbrev": False},  # `--trainer.max_epoch` is a mistake
@@ -118,7 +119,6 @@ class CLI(LightningCLI):
         move_mixing_to_data(config)
         refuse_impossible_values(config)
         if self.training:
-            refuse_half_precision_on_cpu(config.trainer)
             refuse_no_training(config.trainer)
         if config.experiment is None:
             config.experiment = name_without_yaml(config)
@@ -127,7 +127,11 @@ class CLI(LightningCLI):
         refuse_checkpoints_elsewhere(config)
         if self.training and config.ckpt_path == "last":
             config.ckpt_path = self.newest_checkpoint()
-        self.continued_run = self.run_to_continue(config.ckpt_path)
+        checkpoint = read_checkpoint(config.ckpt_path) if config.ckpt_path else {}
+        self.continued_run = self.run_to_continue(config.ckpt_path, checkpoint)
+        self.precision = choose_precision(config.trainer, checkpoint, config.ckpt_path)  # config.yaml keeps `auto`
+        if self.training:
+            refuse_half_precision_on_cpu(self.precision, config.trainer.accelerator)
         if config.result_card:
             config.result_card.init_args.experiment = config.experiment
 
@@ -148,11 +152,10 @@ class CLI(LightningCLI):
         rank_zero_only(print)(f"Continuing from {newest.last}")
         return str(newest.last)
 
-    def run_to_continue(self, path: str | None) -> RunFolder | None:
+    def run_to_continue(self, path: str | None, checkpoint: Mapping[str, Any]) -> RunFolder | None:
         """Return the run folder to continue in; None if the checkpoint, such as best.ckpt, starts a run of its own."""
         if path is None:
             return None
-        checkpoint = read_checkpoint(path)
         if self.training and "optimizer_states" not in checkpoint:
             raise UserError(f"{path} contains weights alone; training cannot continue from it.")
         in_run_folder = "resume" in checkpoint and Path(path).parent.name == CHECKPOINTS
@@ -170,7 +173,7 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the trainer with the default logger and callbacks, or with neither of them for a test."""
-        config = {**self.config_init.trainer, **kwargs}
+        config = {**self.config_init.trainer, **kwargs, "precision": self.precision}
         own_callbacks = config["callbacks"] or []
         if isinstance(own_callbacks, Callback):
             own_callbacks = [own_callbacks]

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, callbacks
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from torch import nn
 
 from cnn_zoo.analysis.layers import BYTES_PER_FLOAT
@@ -57,15 +56,6 @@ def value_at(config: Namespace, key: str) -> Any:
     if options and "init_args" in options:
         options = options.init_args
     return options[name] if options and name in options else None
-
-
-def refuse_half_precision_on_cpu(trainer: Namespace) -> None:
-    """Raise UserError for float16 on a CPU: lightning would take bfloat16 for it, or train with rounded-off weights."""
-    on_cpu = trainer.accelerator == "cpu" or (
-        trainer.accelerator == "auto" and not CUDAAccelerator.is_available() and not MPSAccelerator.is_available()
-    )
-    if on_cpu and str(trainer.precision) in ("16", "16-mixed", "16-true"):
-        raise UserError(f"trainer.precision is {trainer.precision}, which a CPU does not have; use bf16-mixed or 32.")
 
 
 def refuse_batches_of_one(task: Classification, data: ImageData) -> None:

@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "curves.png"
 
     @property
+    def gradient_norms(self) -> Path:
+        """The picture of the gradients' norms by layer."""
+        return self.path / "gradient_norms.png"
+
+    @property
     def onnx(self) -> Path:
         """The best network as an ONNX file."""
         return self.path / "model.onnx"
