@@ -112,7 +112,10 @@ def test_a_study_that_is_none_is_refused(study, keys, message):
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"a": {}, "b": {"data.batch_sise": 3}}, "b: cnn_zoo.data.FashionMNIST takes no option 'batch_sise'; did you mean 'batch_size'"),
+        (
+            {"a": {}, "b": {"data.batch_sise": 3}},
+            "b: cnn_zoo.data.FashionMNIST takes no option 'batch_sise'; did you mean 'batch_size'",
+        ),
         ({"a": {}, "b": {"data.batch_size": 64}}, "The arms 'a' and 'b' are equal"),
         ({"a": {}, "b": {"model.backbone": "lenet"}}, "b: There is no backbone 'lenet'"),
         ({"a": {"data.folds": 3}}, "sets data.folds, which the study sets for each run; write folds: N"),
