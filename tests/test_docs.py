@@ -117,6 +117,8 @@ def small_version(words: tuple[str, ...]) -> list[str]:
         return [name, *options, "--print_config"]
     if name == "benchmark":  # a small network: ResNet-18's export alone takes ten seconds
         return [name, *(word.replace("resnet18", "lenet5") for word in options), "--rounds", "1"]
+    if name == "sweep":  # test_sweep.py trains a study
+        return [name, *(word for word in options if word != "--dry_run"), "--dry_run"]
     if name == "summary":  # test_summary.py runs it with all networks, and compares the table with docs/zoo.md
         return [name, *("lenet5" if word == "all" else word for word in options)]
     if name != "fit" or any(word.endswith(("help", "--print_config")) for word in options):
