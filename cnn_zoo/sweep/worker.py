@@ -160,7 +160,7 @@ class Worker:
         sentence = last_line(self.store.folder.log(claim.number), slot.printed)
         if status == USER_ERROR and any(reason in sentence for reason in FULL_DISK):
             claim.lock.release()
-            raise UserError(f"{claim.plan.name}: {sentence} Then start the same command again.")
+            raise UserError(f"{claim.plan.name}: {sentence} Make room, then start the same command again.")
         run = self.store.run_folder(claim.plan)
         if run is not None and self.metrics(claim, run) is not None:
             self.end(claim)
