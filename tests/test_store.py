@@ -10,10 +10,11 @@ import yaml
 from conftest import QUICK
 from optuna.trial import TrialState
 
+from cnn_zoo.errors import UserError
 from cnn_zoo.formats.run_folder import RunFolder, locked
 from cnn_zoo.sweep.folder import StudyFolder
 from cnn_zoo.sweep.results import rows_of
-from cnn_zoo.sweep.store import JournalLock, Store
+from cnn_zoo.sweep.store import JournalLock, Store, open_storage
 from cnn_zoo.sweep.study import read_study
 
 COSTS = {"params": 1, "macs": 2}
@@ -41,6 +42,13 @@ def open_store(tmp_path, folder):
 def test_the_runs_are_added_once(open_store):
     open_store()
     assert len(open_store().trials()) == 3
+
+
+def test_a_storage_may_be_a_database(tmp_path, folder):
+    url = f"sqlite:///{tmp_path}/trials.db"
+    assert open_storage(folder, url).get_all_studies() == []
+    with pytest.raises(UserError, match="--storage nowhere://x cannot be opened"):
+        open_storage(folder, "nowhere://x")
 
 
 def test_two_workers_take_different_runs(open_store):

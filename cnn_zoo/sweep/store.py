@@ -13,9 +13,11 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.run_folder import RunFolder, is_locked, newest_run, runs_of
@@ -78,6 +80,22 @@ def as_trial(study: optuna.Study, frozen: FrozenTrial) -> Trial:
     return Trial(study, frozen._trial_id)
 
 
+def open_storage(folder: StudyFolder, url: str | None) -> BaseStorage:
+    """Return the storage that a URL names, or the journal in the folder.
+
+    Raises:
+        UserError: The URL names none.
+    """
+    if url is None:
+        lock: Any = JournalLock(folder.journal)  # Optuna calls its two methods alone
+        return JournalStorage(JournalFileBackend(str(folder.journal), lock))
+    try:
+        return get_storage(url)
+    except (SQLAlchemyError, OptunaError, ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--storage {url} cannot be opened ({reason}); a file is sqlite:///trials.db.") from error
+
+
 class Store:
     """The runs of a study whose runs are all known before the first one starts.
 
@@ -95,12 +113,11 @@ class Store:
             path.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder.lock)
         with self.lock:
-            storage: Any = url
-            if url is None:
-                lock: Any = JournalLock(folder.journal)  # Optuna calls these two methods alone
-                storage = JournalStorage(JournalFileBackend(str(folder.journal), lock))
             self.optuna = optuna.create_study(
-                storage=storage, study_name=folder.path.name, directions=self.directions, load_if_exists=True
+                storage=open_storage(folder, url),
+                study_name=folder.path.name,
+                directions=self.directions,
+                load_if_exists=True,
             )
 
     def in_state(self, *states: TrialState) -> list[FrozenTrial]:
