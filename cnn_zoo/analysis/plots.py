@@ -257,15 +257,14 @@ def chip_picture(
 
 
 def merge_equal_dots(dots: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return one dot for all at the same place, named after the first: `conv1 and 3 more`."""
-    groups: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
+    """Return one dot for all at nearly the same place, named after the first: `conv1 and 3 more`."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for dot in dots:
-        groups.setdefault((dot["intensity"], dot["achieved"]), []).append(dot)
+        groups.setdefault((f"{dot['intensity']:.2g}", f"{dot['achieved']:.2g}"), []).append(dot)
     merged = []
-    for (intensity, achieved), group in groups.items():
-        name = group[0]["name"] if len(group) == 1 else f"{group[0]['name']} and {len(group) - 1} more"
-        macs = sum(dot["macs"] for dot in group)
-        merged.append({"name": name, "macs": macs, "intensity": intensity, "achieved": achieved})
+    for first, *others in groups.values():
+        name = f"{first['name']} and {len(others)} more" if others else first["name"]
+        merged.append({**first, "name": name, "macs": first["macs"] + sum(dot["macs"] for dot in others)})
     return merged
 
 
@@ -289,7 +288,7 @@ def draw_roof(
     left, right = min(*intensities, ridge) / 3, max(*intensities, ridge) * 3
     slope = f"memory-bound: {bytes_per_cycle:g} bytes a cycle of {memory}"
     axes.plot([left, ridge], [left * bytes_per_cycle, macs_per_cycle], color="tab:red", label=slope)
-    flat = f"compute-bound: {macs_per_cycle:g} MACs a cycle"
+    flat = f"compute-bound: {macs_per_cycle:.3g} MACs a cycle"
     axes.plot([ridge, right], [macs_per_cycle] * 2, color="tab:blue", label=flat)
     axes.axvline(ridge, color="grey", linestyle=":", label=f"ridge: {ridge:.3g} MACs a byte")
     for bound, colour in (("memory", "tab:red"), ("compute", "tab:blue")):
