@@ -11,7 +11,7 @@ ONNX file. Any other --argument goes to the networks.
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,7 +253,9 @@ def require_possible(names: list[str], options: argparse.Namespace) -> None:
     """Raise UserError for options that do not belong together."""
     if options.chip is None and any(name.endswith(".onnx") for name in names):
         raise UserError("An ONNX file is summarized on a chip alone; add --chip eyeriss.")
-    columns = COLUMNS if options.chip is None else NETWORK_COLUMNS if len(names) > 1 else LAYER_COLUMNS
+    columns: Collection[str] = COLUMNS
+    if options.chip is not None:
+        columns = NETWORK_COLUMNS if len(names) > 1 else LAYER_COLUMNS
     if options.sort and options.sort not in columns:
         raise UserError(f"This table has no column {options.sort}; --sort takes {', '.join(columns)}.")
 

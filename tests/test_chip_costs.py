@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cnn_zoo import create_model
-from cnn_zoo.analysis.chip import PRESETS, load_chip
-from cnn_zoo.analysis.chip_costs import TOTALS, chip_costs, operation_costs
+from cnn_zoo.analysis.chip import PRESETS, TOTALS, load_chip
+from cnn_zoo.analysis.chip_costs import chip_costs, operation_costs
 from cnn_zoo.analysis.torch_graph import trace
 
 

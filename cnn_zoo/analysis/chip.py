@@ -18,6 +18,7 @@ DATAFLOWS: dict[str, tuple[str, ...]] = {  # each with the figures that only it 
 }
 TEXTS = ("dataflow", "outer_memory")
 MAY_BE_ZERO = ("mac_pj", "register_pj", "neighbour_pj", "buffer_pj_per_byte", "dram_pj_per_byte")
+TOTALS = ("sram_kb", "flash_kb", "dram_kb", "latency_ms", "utilization", "energy_uj")  # of a network on a chip
 LARGEST_FILE = 100_000  # bytes
 
 

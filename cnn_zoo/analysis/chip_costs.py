@@ -12,7 +12,6 @@ from cnn_zoo.analysis.graph import Graph, elements_alive
 from cnn_zoo.analysis.torch_graph import trace
 
 LEVELS = ("mac", "register", "neighbour", "buffer", "dram")  # where energy goes
-TOTALS = ("sram_kb", "flash_kb", "dram_kb", "latency_ms", "utilization", "energy_uj")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def operation_costs(graph: Graph, chip: Chip) -> list[OperationCost]:
 
 
 def total_costs(costs: Sequence[OperationCost], chip: Chip) -> dict[str, float]:
-    """Return the costs of the whole network for one image, with the keys TOTALS.
+    """Return the costs of the whole network for one image, with the keys `chip.TOTALS`.
 
     sram_kb: The peak activation memory, in 1,000 bytes.
     flash_kb: Weights and biases, in 1,000 bytes.
@@ -110,7 +109,7 @@ def total_costs(costs: Sequence[OperationCost], chip: Chip) -> dict[str, float]:
 
 
 def chip_costs(model: nn.Module, image_shape: tuple[int, ...], chip: str | Chip) -> dict[str, float]:
-    """Return the costs of a network on a chip for one image (C, H, W): the keys TOTALS, see `total_costs`.
+    """Return the costs of a network on a chip for one image (C, H, W), see `total_costs`.
 
     Nothing is computed, and the network may be on the meta device.
 

@@ -25,9 +25,28 @@ UNITS = {  # key of a row: its title for people
     "bound": "bound",
     "energy_uj": "µJ",
 }
-LAYER_COLUMNS = ("layer", "kind", "macs", "weights_kb", "alive_kb", "dram_kb", "buffer_kb", "cycles", "utilization")
+LAYER_COLUMNS: tuple[str, ...] = (
+    "layer",
+    "kind",
+    "macs",
+    "weights_kb",
+    "alive_kb",
+    "dram_kb",
+    "buffer_kb",
+    "cycles",
+    "utilization",
+)
 LAYER_COLUMNS += ("intensity", "bound", "energy_uj")
-NETWORK_COLUMNS = ("network", "macs", "flash_kb", "sram_kb", "dram_kb", "buffer_kb", "latency_ms", "utilization")
+NETWORK_COLUMNS: tuple[str, ...] = (
+    "network",
+    "macs",
+    "flash_kb",
+    "sram_kb",
+    "dram_kb",
+    "buffer_kb",
+    "latency_ms",
+    "utilization",
+)
 NETWORK_COLUMNS += ("intensity", "bound", "energy_uj")
 TEXTS = ("layer", "network", "kind", "bound")
 

@@ -293,8 +293,15 @@ def draw_roof(
     axes.axvline(ridge, color="grey", linestyle=":", label=f"ridge: {ridge:.3g} MACs a byte")
     for bound, colour in (("memory", "tab:red"), ("compute", "tab:blue")):
         chosen = [dot for dot in dots if dot["bound"] == bound]
-        places = [[dot[key] for dot in chosen] for key in ("intensity", "achieved")]
-        axes.scatter(*places, s=22, color=colour, zorder=3, label=f"waits for {WAITS_FOR[bound]}" if chosen else None)
+        intensities, achieved = ([dot[key] for dot in chosen] for key in ("intensity", "achieved"))
+        axes.scatter(
+            intensities,
+            achieved,
+            s=22,
+            color=colour,
+            zorder=3,
+            label=f"waits for {WAITS_FOR[bound]}" if chosen else None,
+        )
     axes.set(xscale="log", yscale="log", xlabel=f"MACs a byte of {memory}", ylabel="MACs a cycle")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=9)

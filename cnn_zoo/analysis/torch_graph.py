@@ -48,6 +48,7 @@ def trace(model: nn.Module, image_shape: tuple[int, ...]) -> Graph:
 
 def run_and_record(model: nn.Module, image: Tensor) -> Graph:
     model = copy.deepcopy(model).eval().to(image.device, torch.float32)
+    layer: Any
     for layer in model.modules():
         if hasattr(layer, "padding_mode"):
             layer.padding_mode = "zeros"  # same cost; circular padding would copy the map in pieces
@@ -114,7 +115,7 @@ class Recorder(TorchDispatchMode):
             return
         name = str(operator).removeprefix("aten.").rstrip("_")
         loops = loops_of(operator, args, result)
-        if loops is None and operator in flop_registry:
+        if loops is None and (operator in flop_registry or "attention" in name):
             raise UserError(f"The operator {name} has no cost in this model; use convolutions and linear layers.")
         numbers = [number for number in map(self.number_of, data) if number is not None]
         weight_elements, biases = split_weights(weights, loops, result)
