@@ -23,6 +23,7 @@ from rich.table import Table
 
 from cnn_zoo import create_model, list_models
 from cnn_zoo.analysis.chip import PRESETS, load_chip
+from cnn_zoo.analysis.chip_picture import chip_picture
 from cnn_zoo.analysis.chip_table import (
     LAYER_COLUMNS,
     NETWORK_COLUMNS,
@@ -36,7 +37,7 @@ from cnn_zoo.analysis.compare import COLUMNS, checked_layer_table, compare_netwo
 from cnn_zoo.analysis.complexity import compare_counters
 from cnn_zoo.analysis.graph import Graph
 from cnn_zoo.analysis.layers import totals
-from cnn_zoo.analysis.plots import chip_picture, parameters_against_macs, save_figure
+from cnn_zoo.analysis.plots import parameters_against_macs, save_figure
 from cnn_zoo.analysis.tables import COLUMN_SETS, chip_table, comparison_table, format_value, layers_table
 from cnn_zoo.analysis.torch_graph import trace
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
