@@ -17,6 +17,8 @@ DATAFLOWS: dict[str, tuple[str, ...]] = {  # each with the figures that only it 
     "plain_loads": (),
 }
 TEXTS = ("dataflow", "outer_memory")
+WHOLE: tuple[str, ...] = ("rows", "columns", "buffer_bytes", "weight_bits", "activation_bits", "bias_bits")
+WHOLE += ("filters_per_pe", "weights_per_pe")
 MAY_BE_ZERO = ("mac_pj", "register_pj", "neighbour_pj", "buffer_pj_per_byte", "dram_pj_per_byte")
 TOTALS = ("sram_kb", "flash_kb", "dram_kb", "latency_ms", "utilization", "energy_uj")  # of a network on a chip
 LARGEST_FILE = 100_000  # bytes
@@ -43,23 +45,23 @@ class Chip:
 
     name: str
     dataflow: str
-    rows: float
-    columns: float
+    rows: int
+    columns: int
     cycles_per_mac: float
     clock_mhz: float
-    buffer_bytes: float
+    buffer_bytes: int
     outer_memory: str
     dram_bytes_per_cycle: float
-    weight_bits: float
-    activation_bits: float
-    bias_bits: float
+    weight_bits: int
+    activation_bits: int
+    bias_bits: int
     mac_pj: float
     register_pj: float
     buffer_pj_per_byte: float
     dram_pj_per_byte: float
     neighbour_pj: float = 0
-    filters_per_pe: float = 1
-    weights_per_pe: float = 1
+    filters_per_pe: int = 1
+    weights_per_pe: int = 1
 
     @property
     def macs_per_cycle(self) -> float:
@@ -131,6 +133,10 @@ def checked_figures(figures: dict[Any, Any], source: str) -> dict[str, Any]:
 
 def require_number(figure: str, value: Any, source: str) -> None:
     """Raise UserError unless a figure has a finite number in its range."""
+    if figure in WHOLE:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1e15:
+            raise UserError(f"{source} has {figure}: {printable(value)}; it must be a whole number from 1.")
+        return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_in_range = is_number and (0 < value < 1e15 or (value == 0 and figure in MAY_BE_ZERO))
     if not is_in_range:

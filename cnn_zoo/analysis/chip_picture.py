@@ -109,4 +109,5 @@ def draw_energy(axes: "Axes", points: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xticklabels([point["name"] for point in points], rotation=90, fontsize=size, parse_math=False)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
+    if any(bottom):
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)

@@ -83,14 +83,13 @@ def row_stationary(loops: Loops, chip: Chip, size: Sizes, dram: float) -> Moveme
     as the output has rows, computes one channel of one filter. Sets are repeated up and across the array as often as
     they fit, each with another filter; an output with more rows than the array has columns is cut into strips.
     """
-    rows, columns = int(chip.rows), int(chip.columns)
-    stacked, beside = max(1, rows // loops.kernel_rows), max(1, columns // loops.rows)
-    strips, folds = ceil(loops.rows / columns), ceil(loops.kernel_rows / rows)
+    stacked, beside = max(1, chip.rows // loops.kernel_rows), max(1, chip.columns // loops.rows)
+    strips, folds = ceil(loops.rows / chip.columns), ceil(loops.kernel_rows / chip.rows)
     planes = loops.groups * loops.filters * loops.channels  # pairs of a filter and a channel
     passes = ceil(planes / (stacked * beside)) * strips * folds
     cycles = passes * loops.columns * loops.kernel_columns * chip.cycles_per_mac
 
-    filters_at_once = min(loops.filters, int(chip.filters_per_pe) * stacked * beside)
+    filters_at_once = min(loops.filters, chip.filters_per_pe * stacked * beside)
     channels_at_once = max(1, floor(chip.weights_per_pe / (chip.filters_per_pe * loops.kernel_columns)))
     rounds = ceil(loops.channels / channels_at_once)  # each adds to the partial sums
     outputs = loops.groups * loops.filters * loops.rows * loops.columns
