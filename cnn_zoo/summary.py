@@ -1,48 +1,58 @@
 """Show what networks cost: one network layer by layer, or several compared.
 
 python -m cnn_zoo.summary NAME [NAME …] [--num_classes 10] [--in_channels 3] [--image_size 32] [--width 0.5 …]
-    [--columns costs|sharing|memory] [--sort macs] [--csv FILE] [--picture FILE] [--markdown]
+    [--columns costs|sharing|memory] [--chip CHIP] [--sort macs] [--csv FILE] [--picture FILE] [--markdown]
 
 NAME is a network of the zoo, a class of your own (course.MyNet in course.py), a pattern such as 'resnet*', `all`, or a
-file of a run (FILE.ckpt or FILE.safetensors), which has its own sizes and arguments. Any other --argument goes to the
-networks.
+file of a run (FILE.ckpt or FILE.safetensors), which has its own sizes and arguments. With --chip it may also be an
+ONNX file. Any other --argument goes to the networks.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
+import torch
 import yaml
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cnn_zoo import create_model, list_models
-from cnn_zoo.analysis.compare import COLUMNS, checked_layer_table, compare_networks, markdown_table
+from cnn_zoo.analysis.chip import PRESETS, load_chip
+from cnn_zoo.analysis.chip_picture import chip_picture
+from cnn_zoo.analysis.chip_table import (
+    LAYER_COLUMNS,
+    NETWORK_COLUMNS,
+    describe_totals,
+    layer_rows,
+    markdown_rows,
+    network_row,
+    picture_points,
+)
+from cnn_zoo.analysis.compare import COLUMNS, checked_layer_table, compare_networks, markdown_table, refuse_size
 from cnn_zoo.analysis.complexity import compare_counters
-from cnn_zoo.analysis.layers import LayerRow, totals
+from cnn_zoo.analysis.graph import Graph
+from cnn_zoo.analysis.layers import totals
 from cnn_zoo.analysis.plots import parameters_against_macs, save_figure
+from cnn_zoo.analysis.tables import COLUMN_SETS, chip_table, comparison_table, format_value, layers_table
+from cnn_zoo.analysis.torch_graph import trace
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, write_csv
 from cnn_zoo.formats.backbone_file import SUFFIXES, load_network
+from cnn_zoo.formats.onnx_graph import read_graph
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DEFAULT_SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}  # image_size in pixels
 WIDTH_WITHOUT_TERMINAL = 200  # characters of a table in a file or a pipe
 PICTURE_DPI = 120
-WINDOW, WITHOUT_BIAS, WITHOUT_SHARING = "kernel/\nstride/pad", "without\nbias", "without\nsharing"
-TEXT_COLUMNS = ("layer", "kind", "input", "output", WINDOW)
-COLUMN_SETS = {  # the numbers of the layer table
-    "costs": ("parameters", "MACs", "field", "jump"),
-    "sharing": ("neurons", "parameters", WITHOUT_BIAS, WITHOUT_SHARING),
-    "memory": ("MACs", "kB", "CIO"),
-}
-
+SORTS = tuple(dict.fromkeys((*COLUMNS, *NETWORK_COLUMNS, *LAYER_COLUMNS)))
 EPILOG = """\
 Any other --argument VALUE goes to the networks: --width 0.5
 
@@ -51,6 +61,7 @@ examples:
   python -m cnn_zoo.summary all --sort macs           the whole zoo in one table
   python -m cnn_zoo.summary course.MyNet resnet20     your own class in course.py beside it
   python -m cnn_zoo.summary RUN/checkpoints/best.ckpt
+  python -m cnn_zoo.summary resnet20 --chip eyeriss   memory, traffic, cycles and energy on an accelerator
 """
 
 
@@ -71,10 +82,15 @@ def make_parser() -> tuple[ArgumentParser, set[str]]:
         parser.add_argument(
             "--columns", choices=COLUMN_SETS, default="costs", help="columns of one network's layers (default: costs)"
         ),
+        parser.add_argument("--chip", metavar="CHIP", help=f"costs on {', '.join(PRESETS)} or of a YAML file"),
         parser.add_argument("--imports", action="store_true", help="import a network outside the zoo that FILE names"),
-        parser.add_argument("--sort", choices=COLUMNS, metavar="COLUMN", help=f"sort by one of {', '.join(COLUMNS)}"),
+        parser.add_argument(
+            "--sort", choices=SORTS, metavar="COLUMN", help=f"sort by one of {', '.join(COLUMNS)}, or of --chip"
+        ),
         parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the whole table to this file"),
-        parser.add_argument("--picture", type=Path, metavar="FILE", help="parameters against MACs (.png, .svg, .pdf)"),
+        parser.add_argument(
+            "--picture", type=Path, metavar="FILE", help="parameters against MACs, or the roofline (.png)"
+        ),
         parser.add_argument("--markdown", action="store_true", help="print a Markdown table with links to the papers"),
     ]
     return parser, {"--help"} | {name for option in options for name in option.option_strings}
@@ -138,78 +154,6 @@ def describe_input(arguments: dict[str, Any]) -> str:
     return f"{arguments['in_channels']} x {size} x {size} image, {arguments['num_classes']} classes"
 
 
-def format_value(value: Any) -> str:
-    """Format 1234 as 1,234, 1.5 as 1.50, inf as the whole image, (3, 3) as 3 and (1, 7) as 1x7."""
-    if isinstance(value, tuple):
-        return format_value(value[0]) if value[0] == value[-1] else "x".join(map(format_value, value))
-    if value == math.inf:
-        return "image"
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.2f}"
-    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
-
-
-def format_window(row: LayerRow) -> str:
-    """Format kernel 7, stride 2, padding 3 as 7/2/3, followed by the dilation and the groups that are not 1."""
-    if row.kernel is None:
-        return ""
-    window = "/".join(format_value(part) for part in (row.kernel, row.stride, row.padding))
-    if row.dilation not in (None, (1, 1)):
-        window += f" d{format_value(row.dilation)}"
-    if row.groups > 1:
-        window += f" g{row.groups}"
-    return window
-
-
-def blank_if_zero(count: int) -> str:
-    return f"{count:,}" if count else ""
-
-
-CELLS: dict[str, Callable[[LayerRow], str]] = {
-    "layer": lambda row: row.name,
-    "kind": lambda row: row.kind,
-    "input": lambda row: "x".join(map(str, row.input)),
-    "output": lambda row: "x".join(map(str, row.output)),
-    WINDOW: format_window,
-    "neurons": lambda row: f"{row.neurons:,}",
-    "parameters": lambda row: blank_if_zero(row.parameters),
-    WITHOUT_BIAS: lambda row: blank_if_zero(row.weights),
-    WITHOUT_SHARING: lambda row: blank_if_zero(row.unshared),
-    "MACs": lambda row: blank_if_zero(row.macs),
-    "field": lambda row: format_value(row.field),
-    "jump": lambda row: "" if 0 in row.jump else format_value(row.jump),
-    "kB": lambda row: f"{row.memory / 1e3:,.1f}",
-    "CIO": lambda row: blank_if_zero(row.traffic),
-}
-
-
-def layers_table(rows: list[LayerRow], columns: str) -> Table:
-    """Return the table of the layers with the columns of a set."""
-    table = narrow_table()
-    headers = TEXT_COLUMNS + COLUMN_SETS[columns]
-    for header in headers:
-        justify: Literal["left", "right"] = "left" if header in TEXT_COLUMNS else "right"
-        table.add_column(header, justify=justify, no_wrap=header != "kind")  # on a narrow terminal, kind is cut off
-    for row in rows:
-        table.add_row(*(escape(CELLS[header](row)) for header in headers))
-    return table
-
-
-def narrow_table() -> Table:
-    """Return a table, still without columns, whose lines leave room for the text."""
-    return Table(box=SIMPLE_HEAD, padding=0)
-
-
-def comparison_table(networks: list[dict[str, Any]]) -> Table:
-    table = narrow_table()
-    for key, header in COLUMNS.items():
-        table.add_column(header, justify="left" if key == "network" else "right")
-    for network in networks:
-        cells = network | {"megabytes": f"{network['megabytes']:,.2f}"}
-        table.add_row(*(escape(format_value(cells[key])) for key in COLUMNS))
-    return table
-
-
 def summarize_network(name: str, arguments: dict[str, Any], columns: str) -> tuple[list[dict[str, Any]], Table, str]:
     """Return the rows of one network's layers, their table with a set of columns, and the text below the table."""
     model = create_model(name, **arguments)
@@ -236,38 +180,110 @@ def join_tuples(row: dict[str, Any]) -> dict[str, Any]:
     return {key: "x".join(map(str, value)) if isinstance(value, tuple) else value for key, value in row.items()}
 
 
+@dataclass
+class View:
+    """What the command shows of its networks.
+
+    Args:
+        rows: What goes into the CSV file.
+        text: The lines below the table.
+    """
+
+    title: str
+    rows: list[dict[str, Any]]
+    table: Table
+    text: str
+    markdown: str
+    draw: Callable[[], "Figure"]
+
+
+def view_costs(names: list[str], given: dict[str, Any], options: argparse.Namespace) -> View:
+    """Return the layers of one network, or several networks in one table."""
+    chosen = [backbone_and_arguments(name, given, options.imports) for name in names]
+    networks = compare_networks(chosen, options.sort)
+    heading = " or ".join(dict.fromkeys(describe_input(values) for _, values in chosen))
+    markdown = markdown_table(networks)
+
+    def draw() -> "Figure":
+        return parameters_against_macs(networks, heading)
+
+    if options.markdown or len(chosen) > 1:
+        return View(heading, networks, comparison_table(networks), "", markdown, draw)
+    name, arguments = chosen[0]
+    label = name if name == names[0] else f"{name} of {names[0]}"
+    rows, table, text = summarize_network(name, arguments, options.columns)
+    return View(f"{label}: {heading}", [join_tuples(row) for row in rows], table, text, markdown, draw)
+
+
+def view_on_chip(names: list[str], given: dict[str, Any], options: argparse.Namespace) -> View:
+    """Return what one network costs on a chip by operation, or what several cost in all."""
+    chip = load_chip(options.chip)
+    graphs = [operations_of(name, given, options.imports) for name in names]
+    networks = [network_row(name, graph, chip) for name, (_, graph) in zip(names, graphs, strict=True)]
+    inputs = " or ".join(dict.fromkeys(images for images, _ in graphs))
+    if len(names) == 1:
+        title, text = f"{names[0]} on {chip.name}: {inputs}", describe_totals(networks[0], chip)
+        rows, columns = layer_rows(graphs[0][1], chip), LAYER_COLUMNS
+    else:
+        title, text = f"on {chip.name}: {inputs}", ""
+        rows, columns = networks, NETWORK_COLUMNS
+    if options.sort:
+        rows = sorted(rows, key=lambda row: row[options.sort])
+    markdown = markdown_rows(rows, columns, chip)
+
+    def draw() -> "Figure":
+        limits = {"macs_per_cycle": chip.macs_per_cycle, "bytes_per_cycle": chip.dram_bytes_per_cycle}
+        return chip_picture(picture_points(rows, chip), **limits, memory=chip.outer_memory, title=title)
+
+    return View(title, rows, chip_table(rows, columns, chip), text, f"{markdown}\n\n{text}".strip(), draw)
+
+
+def operations_of(name: str, given: dict[str, Any], imports: bool) -> tuple[str, Graph]:
+    """Return the images that a network takes, in words, and its operations. An ONNX file has its own sizes."""
+    if name.endswith(".onnx"):
+        return "images of the ONNX file", read_graph(Path(name))
+    backbone, arguments = backbone_and_arguments(name, given, imports)
+    with torch.device("cpu" if "." in backbone else "meta"):  # as in compare_networks
+        model = create_model(backbone, **arguments)
+    channels, size = arguments["in_channels"], arguments["image_size"]
+    with refuse_size(backbone, channels, size):
+        return describe_input(arguments), trace(model, (channels, size, size))
+
+
+def require_possible(names: list[str], options: argparse.Namespace) -> None:
+    """Raise UserError for options that do not belong together."""
+    if options.chip is None and any(name.endswith(".onnx") for name in names):
+        raise UserError("An ONNX file is summarized on a chip alone; add --chip eyeriss.")
+    columns: Collection[str] = COLUMNS
+    if options.chip is not None:
+        columns = NETWORK_COLUMNS if len(names) > 1 else LAYER_COLUMNS
+    if options.sort and options.sort not in columns:
+        raise UserError(f"This table has no column {options.sort}; --sort takes {', '.join(columns)}.")
+
+
 def main(arguments: list[str]) -> None:
     parser, option_names = make_parser()
     own_words, network_arguments = split_arguments(arguments, option_names)
     options = parser.parse_args(own_words)
     network_arguments |= {size: value for size, value in vars(options).items() if size in DEFAULT_SIZES}
     names = expand_patterns(options.names)
-    chosen = [backbone_and_arguments(name, network_arguments, options.imports) for name in names]
-
-    networks = compare_networks(chosen, options.sort)
-    heading = " or ".join(dict.fromkeys(describe_input(values) for _, values in chosen))
-    if options.markdown or len(chosen) > 1:
-        title, rows, table, text = heading, networks, comparison_table(networks), ""
-    else:
-        name, arguments_of_one = chosen[0]
-        label = name if name == names[0] else f"{name} of {names[0]}"
-        title = f"{label}: {heading}"
-        rows, table, text = summarize_network(name, arguments_of_one, options.columns)
+    require_possible(names, options)
+    view = (view_on_chip if options.chip is not None else view_costs)(names, network_arguments, options)
     try:
         if options.csv:
-            write_csv(options.csv, [join_tuples(row) for row in rows])
+            write_csv(options.csv, view.rows)
         if options.picture:
-            save_figure(parameters_against_macs(networks, heading), options.picture, PICTURE_DPI)
+            save_figure(view.draw(), options.picture, PICTURE_DPI)
     except (OSError, ValueError) as error:  # matplotlib raises ValueError for a format that it does not know
         raise UserError(f"The file cannot be written: {error}") from error
     if options.markdown:
-        print(markdown_table(networks))
+        print(view.markdown)
         return
     console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
-    console.print(printable(title), highlight=False, markup=False)
-    console.print(table)
-    if text:
-        console.print(text, highlight=False, markup=False)
+    console.print(printable(view.title), highlight=False, markup=False)
+    console.print(view.table)
+    if view.text:
+        console.print(view.text, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

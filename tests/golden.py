@@ -60,6 +60,9 @@ GOLDEN = [
     Golden("resnet101", {}, px=224, parameters=44_549_160, macs=7_801_405_440),  # torchvision
     Golden("resnet152", {}, px=224, parameters=60_192_808, macs=11_513_626_624),  # torchvision
     Golden("resnet18", {}, px=32, parameters=11_173_962, macs=555_422_720),  # pytorchcv
+    # MLPerf Tiny: 77,706 and 480,330 after folding, 12.5 M and 76.5 M; a batch norm has two parameters, a bias one
+    Golden("resnet8", {}, px=32, parameters=77_946, macs=12_501_632),
+    Golden("resnet8", {"width": 40}, px=32, parameters=480_930, macs=76_473_920),
     Golden("resnet20", {}, px=32, parameters=269_722, macs=40_551_040),  # pytorchcv
     Golden("resnet32", {}, px=32, parameters=464_154, macs=68_862_592),  # pytorchcv
     Golden("resnet44", {}, px=32, parameters=658_586, macs=97_174_144),  # pytorchcv
@@ -85,6 +88,7 @@ GOLDEN = [
     Golden("mobilenet_v1", {"width": 0.75}, px=224, parameters=2_585_560, macs=325_400_448),  # paper: 2.6 M, 325 M
     Golden("mobilenet_v1", {"width": 0.5}, px=224, parameters=1_331_592, macs=149_497_088),  # paper: 1.3 M, 149 M
     Golden("mobilenet_v1", {"width": 0.25}, px=224, parameters=470_072, macs=41_030_272),  # paper: .5 M, 41 M
+    Golden("mobilenet_v1", {"width": 0.25}, px=96, parameters=215_642, macs=7_491_712),  # MLPerf Tiny's, 10 classes
     # paper: 29.3 M, 4866 M without the last layer
     Golden("mobilenet_v1", {"separable": False}, px=224, parameters=29_294_088, macs=4_867_293_184),
     Golden("mobilenet_v2", {}, px=224, parameters=3_504_872, macs=300_774_272),  # torchvision

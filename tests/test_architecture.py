@@ -23,6 +23,7 @@ LEVELS = {  # a room may import from lower levels alone
 COMMAND = 8  # every other module or folder is a command
 STUDY = 9  # a study compares its runs by the means of the report
 TORCH_FREE = ("__init__", "__main__", "errors", "files", "imports", "analysis/plots", "analysis/labels")
+TORCH_FREE += ("analysis/chip", "analysis/chip_picture")
 TORCH_FREE += ("formats/run_folder", "formats/description", "formats/old_names")
 TORCH_FREE += ("command_line/run", "command_line/process")
 MODULES = sorted(PACKAGE.rglob("*.py"))

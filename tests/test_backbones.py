@@ -199,6 +199,7 @@ def test_mobilenet_v2_has_a_depth():
     ("name", "arguments", "message"),
     [
         ("resnet20", {"width": 0}, "width is 0; it must be a number above 0"),
+        ("resnet8", {"width": 0.5}, "width is 0.5; it must be a whole number from 1, the filters of the first stage"),
         ("resnet18", {"depth": -1}, "depth is -1; it must be a number above 0"),
         ("mobilenet_v2", {"depth": float("nan")}, "depth is nan; it must be"),
         ("mobilenet_v1", {"width": -1}, "width must be a number above 0"),

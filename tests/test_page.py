@@ -9,7 +9,7 @@ from run_folders import card_of
 
 from cnn_zoo.report.groups import group_runs
 from cnn_zoo.report.page import CAPTIONS, render_page
-from cnn_zoo.report.ranking import rank_networks
+from cnn_zoo.report.ranking import Requirements, rank_networks
 from cnn_zoo.report.runs import Run
 
 EVIL = "<script>alert('$x_$')</script>\"--><b>"
@@ -54,6 +54,23 @@ def tables_of(*runs, **options):
 
 def by_title(table, row):
     return dict(zip(table[0], table[row], strict=True))
+
+
+def test_the_costs_on_a_chip_have_columns_if_a_run_has_them():
+    costs = {"sram_kb": 49.152, "energy_uj": 763.29, "latency_ms": 4.06, "utilization": 0.297}
+    (table,) = tables_of(finished("a", chip="eyeriss", **costs), finished("b", dataset="MNIST"))
+    names = ("activations (kB)", "energy (µJ)", "latency (ms)", "utilization (%)", "weights (kB)", "chip")
+    assert [by_title(table, 1)[name] for name in names] == ["49.2", "763.29", "4.06", "29.7", "–", "eyeriss"]
+    assert [by_title(table, 2)[name] for name in names] == ["–"] * 6
+
+
+def test_a_bound_is_in_the_ranking():
+    runs = [finished("a", chip="eyeriss", sram_kb=49.152)]
+    required = Requirements({"CIFAR10": 0.75}, {"sram_kb": 32, "macs": 1e9})
+    ranked = rank_networks(group_runs(runs), required)
+    ranking, _ = tables_of(*runs, ranked=ranked, required=required)
+    row = by_title(ranking, 1)
+    assert (row["sram_kb"], row["verdict"]) == ("49.15", "sram_kb 49.152 is above 32")
 
 
 def test_the_results_table():
@@ -152,7 +169,7 @@ def test_a_page_without_results():
 
 def test_the_ranking():
     runs = [finished("a", params=10), finished("b", backbone="mlp", accuracy=0.5)]
-    required = {"CIFAR10": 0.75}
+    required = Requirements({"CIFAR10": 0.75}, {})
     page = render_page(runs, group_runs(runs), ranked=rank_networks(group_runs(runs), required), required=required)
     assert "<h2>Accurate enough: CIFAR10 ≥ 75 %</h2>" in page and "1 of 2 networks pass" in page
     table = Tables(page).tables[0]
@@ -163,7 +180,7 @@ def test_the_ranking():
 def test_names_cannot_write_html():
     run = finished(f"<img src=x>{EVIL}", {"note": EVIL}, backbone=EVIL, experiment=EVIL, dataset="<i>")
     run.complaints = [EVIL]
-    required = {"<i>": 0.5}
+    required = Requirements({"<i>": 0.5}, {})
     ranked = rank_networks(group_runs([run]), required)
     page = render_page([run], group_runs([run]), ranked=ranked, required=required)
     assert page.count("<script>") == 1

@@ -7,10 +7,10 @@ from run_folders import card_of
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.report.groups import group_runs
-from cnn_zoo.report.ranking import parse_requirements, rank_networks
+from cnn_zoo.report.ranking import Requirements, parse_requirements, rank_networks
 from cnn_zoo.report.runs import Run
 
-REQUIRED = {"FashionMNIST": 0.85, "CIFAR10": 0.75}
+REQUIRED = Requirements({"FashionMNIST": 0.85, "CIFAR10": 0.75}, {})
 GOOD = {"FashionMNIST": 0.90, "CIFAR10": 0.80}
 
 
@@ -31,6 +31,13 @@ def test_requirements():
     assert parse_requirements(" FashionMNIST >= .85, CIFAR10>=0.75", recipes) == REQUIRED
 
 
+def test_bounds_of_costs():
+    recipes = group_runs(runs_of("mlp", GOOD))
+    required = parse_requirements("CIFAR10>=0.75, sram_kb <= 64,macs<=5e6", recipes)
+    assert required == Requirements({"CIFAR10": 0.75}, {"sram_kb": 64, "macs": 5_000_000})
+    assert str(required) == "CIFAR10 ≥ 75 %, sram_kb ≤ 64, macs ≤ 5e+06"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -40,6 +47,12 @@ def test_requirements():
         ("CIFAR10>=75", "accuracy is a fraction from 0 to 1"),
         ("CIFAR10>=0.5,CIFAR10>=0.6", "names CIFAR10 twice"),
         ("CIFAR100>=0.5", "the finished runs have CIFAR10, FashionMNIST, did you mean CIFAR10."),
+        ("CIFAR10>=0.5,sram_kb<=", "or COST<=NUMBER, such as sram_kb<=64."),
+        ("CIFAR10>=0.5,sram_kb>=64", "'sram_kb>=64'; a cost has an upper bound: sram_kb<=64."),
+        ("CIFAR10>=0.5,sram<=64", "--require has a bound for 'sram', which is no cost; did you mean sram_kb."),
+        ("CIFAR10<=0.5", "the costs are params, macs, sram_kb, flash_kb, dram_kb, latency_ms, energy_uj."),
+        ("CIFAR10>=0.5,macs<=1,macs<=2", "names macs twice"),
+        ("macs<=5e6", "names no data set; add one, such as CIFAR10>=0.75."),
         ("x>=0.5", "the finished runs have CIFAR10, FashionMNIST."),
     ],
 )
@@ -105,3 +118,24 @@ def test_validation_chooses_the_recipe():
 def test_a_partial_test_does_not_pass():
     runs = runs_of("mlp", GOOD) + runs_of("lenet5", GOOD, test_images=7)
     assert rank(*runs)[1].failures == ["FashionMNIST tested on 7 of 100 images", "CIFAR10 tested on 7 of 100 images"]
+
+
+@pytest.mark.parametrize(
+    ("costs", "failures"),
+    [
+        ({"sram_kb": 64.0}, []),
+        ({"sram_kb": 64.5}, ["sram_kb 64.5 is above 64"]),
+        ({"sram_kb": None}, ["sram_kb was not counted"]),
+    ],
+)
+def test_a_cost_above_its_bound_does_not_pass(costs, failures):
+    runs = runs_of("mlp", GOOD, chip="eyeriss", **costs)
+    (row,) = rank_networks(group_runs(runs), Requirements(REQUIRED.accuracies, {"sram_kb": 64}))
+    assert row.failures == failures
+    assert row.costs["sram_kb"] == costs["sram_kb"]
+
+
+def test_costs_on_different_chips_are_not_one_cost():
+    runs = [run for chip in ("eyeriss", "systolic") for run in runs_of("mlp", GOOD, chip=chip, energy_uj=1.0)]
+    (row,) = rank_networks(group_runs(runs), Requirements(REQUIRED.accuracies, {"energy_uj": 64}))
+    assert row.failures == ["energy_uj was not counted"]

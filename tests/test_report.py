@@ -68,6 +68,14 @@ def test_the_csv_has_a_row_for_each_run(invoke, no_pictures, tmp_path):
     ]
 
 
+def test_the_csv_has_the_costs_on_a_chip_if_a_run_has_them(invoke, no_pictures, tmp_path):
+    write_run(tmp_path / "a", card_of(chip="eyeriss", energy_uj=7.5))
+    write_run(tmp_path / "b", card_of(backbone="mlp"), config_of(backbone="mlp"))
+    invoke(report.main, tmp_path, "--out", tmp_path / "report")
+    rows = rows_of(tmp_path / "report" / "runs.csv")
+    assert [(row["chip"], row["energy_uj"]) for row in rows] == [("eyeriss", "7.5"), ("", "")]
+
+
 def test_the_csv_has_mean_and_deviation_of_the_recipe(invoke, no_pictures, tmp_path):
     for seed, accuracy in enumerate((0.80, 0.82, 0.84)):
         write_run(tmp_path / "runs" / f"{seed}", card_of(seed=seed, accuracy=accuracy), config_of(seed=seed))

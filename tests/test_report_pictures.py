@@ -7,7 +7,7 @@ import pytest
 from run_folders import card_of
 
 from cnn_zoo.report.groups import group_runs
-from cnn_zoo.report.pictures import colour_of_each, draw_pictures, pareto_front, stair_corners
+from cnn_zoo.report.pictures import accuracy_against_cost, colour_of_each, draw_pictures, pareto_front, stair_corners
 from cnn_zoo.report.runs import Run
 
 NAMES = ["accuracy-macs", "accuracy-parameters", "curves"]
@@ -80,3 +80,14 @@ def test_without_anything_to_draw_old_pictures_are_deleted(tmp_path):
         (tmp_path / f"{name}.png").touch()
     assert draw([Run(Path("x"), card_of(params=None, macs=None))], tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_costs_on_a_chip_have_a_panel_for_each_chip(tmp_path):
+    costs = {"energy_uj": 7.0, "sram_kb": 8.0}
+    cards = [card_of(backbone="mlp", chip=chip, **costs) for chip in ("eyeriss", "eyeriss", "systolic")]
+    runs = [Run(Path(f"{i}"), card | {"experiment": str(i)}) for i, card in enumerate(cards)]
+    figure = accuracy_against_cost(group_runs(runs), "energy_uj", "energy")
+    assert [axes.get_title("left") for axes in figure.axes] == ["CIFAR10 on eyeriss", "CIFAR10 on systolic"]
+    drawings = draw(runs, tmp_path)
+    assert {"accuracy-energy", "accuracy-memory"} <= set(drawings)
+    assert (tmp_path / "accuracy-energy.png").is_file()

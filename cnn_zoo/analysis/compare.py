@@ -2,6 +2,8 @@
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,8 +47,15 @@ def checked_layer_table(name: str, model: nn.Module, in_channels: int, image_siz
     Raises:
         UserError: The network does not run on images of this size.
     """
-    try:
+    with refuse_size(name, in_channels, image_size):
         return layer_table(model, (in_channels, image_size, image_size))
+
+
+@contextmanager
+def refuse_size(name: str, in_channels: int, image_size: int) -> Iterator[None]:
+    """Raise UserError if the network does not run on images of this size in the block."""
+    try:
+        yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(

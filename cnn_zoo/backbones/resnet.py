@@ -4,12 +4,16 @@ A bottleneck has its stride in the 3x3 convolution, as in torchvision. plainN is
 without shortcuts. resnet20 to resnet110 are its CIFAR-10 networks. Above 64 px they get the ImageNet stem, which the
 paper does not try.
 
-Every function takes two multipliers that the paper does not have:
+Every function except resnet8 takes two multipliers that the paper does not have:
 
 - `width` multiplies all channels, as in MobileNet, https://arxiv.org/abs/1704.04861. (Wide ResNets keep those of the
   stem, and of the 1x1 convolutions in a bottleneck.)
 - `depth` multiplies the blocks of each stage, rounded up as in EfficientNet, https://arxiv.org/abs/1905.11946. So
   resnet20 with depth 3 is resnet56.
+
+resnet8 is the image classifier of MLPerf Tiny, https://arxiv.org/abs/2106.07597. Its shortcuts are convolutions with a
+bias and without batch norm. Deviation: the reference's other convolutions have biases too, which the batch norm right
+after each cancels; so the counts agree after folding. Its padding is that of torch.
 """
 
 from collections.abc import Callable
@@ -24,18 +28,20 @@ from cnn_zoo.errors import UserError
 def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
     """Return the shortcut of a block, None in a plain network.
 
-    `option` tells what to do where the shape changes: "A" adds channels of zeros, "B" is a 1x1 convolution. With "none"
-    no block has a shortcut.
+    `option` tells what to do where the shape changes: "A" adds channels of zeros, "B" is a 1x1 convolution with batch
+    norm, "conv" is one with a bias instead. With "none" no block has a shortcut.
 
     Raises:
         UserError: There is no such option.
     """
-    if option not in ("A", "B", "none"):
-        raise UserError(f"There is no shortcut {option!r}; choose one of A, B, none.")
+    if option not in ("A", "B", "conv", "none"):
+        raise UserError(f"There is no shortcut {option!r}; choose one of A, B, conv, none.")
     if option == "none":
         return None
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
+    if option == "conv":
+        return nn.Conv2d(in_channels, out_channels, 1, stride=stride)
     if option == "B":
         return conv_bn(in_channels, out_channels, 1, stride=stride)
     zeros = nn.ZeroPad3d((0, 0, 0, 0, 0, out_channels - in_channels))  # after the last channel; H x W stay
@@ -178,6 +184,27 @@ def make_cifar_resnet(
         depth=depth,
         base_channels=16,
         shortcut=shortcut,
+    )
+
+
+def resnet8(*, num_classes: int, in_channels: int, image_size: int, width: int = 16) -> ResNet:
+    """Return ResNet-8 of MLPerf Tiny; `width` is the number of filters in the first stage: 16, or 40 in its larger one.
+
+    Raises:
+        UserError: `width` is not a whole number from 1.
+    """
+    if not isinstance(width, int) or width < 1:
+        raise UserError(f"width is {width}; it must be a whole number from 1, the filters of the first stage.")
+    return ResNet(
+        num_classes,
+        in_channels,
+        image_size,
+        block=basic,
+        blocks=(1, 1, 1),
+        width=1.0,
+        depth=1.0,
+        base_channels=width,
+        shortcut="conv",
     )
 
 

@@ -174,6 +174,11 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         if card["trainable_params"] < card["params"]:
             lines["parameters"] += f", of which {card['trainable_params']:,} are trainable"
         lines["MACs an image"] = f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})"
+    if "chip" in card:
+        lines[f"on {card['chip']}"] = (
+            f"{card['sram_kb']:,.1f} kB of activations, {card['flash_kb']:,.1f} kB of weights, "
+            f"{card['latency_ms']:,.2f} ms, {card['energy_uj']:,.1f} µJ (estimates)"
+        )
     lines["training"] = f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}"
     lines["machine"] = f"{machine_text(card['machine'])}, {card['trainer_precision']}"
     if "onnx" in card:

@@ -1,9 +1,10 @@
 """Compare runs: one HTML page, a CSV file and PNGs.
 
-python -m cnn_zoo.report RUN [RUN …] [--out DIR] [--require "FashionMNIST>=0.85,CIFAR10>=0.75"]
+python -m cnn_zoo.report RUN [RUN …] [--out DIR] [--require "FashionMNIST>=0.85,CIFAR10>=0.75,sram_kb<=64"]
 
 RUN is a run folder, or a folder with runs anywhere below it. DIR (default: report) receives index.html, runs.csv,
-accuracy-parameters.png, accuracy-macs.png and curves.png. They replace those of an earlier report.
+accuracy-parameters.png, accuracy-macs.png and curves.png, and for runs with --complexity.chip accuracy-energy.png and
+accuracy-memory.png. They replace those of an earlier report.
 
 Example: python -m cnn_zoo.report runs/cifar10 runs/mnist/lenet5/version_0 --out comparison
 """
@@ -18,7 +19,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, whole_file, write_csv
 from cnn_zoo.report.differences import differing_keys
 from cnn_zoo.report.groups import Recipe, group_runs
-from cnn_zoo.report.page import METRIC_COLUMNS, render_page
+from cnn_zoo.report.page import METRIC_COLUMNS, metric_columns, render_page
 from cnn_zoo.report.pictures import draw_pictures
 from cnn_zoo.report.ranking import COSTS, RankedNetwork, parse_requirements, rank_networks
 from cnn_zoo.report.runs import STATES, Run, find_runs
@@ -29,7 +30,9 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that contains some")
     parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="folder (default: report)")
     parser.add_argument(
-        "--require", metavar="LIST", help="least test accuracy for each data set; the networks that reach it are ranked"
+        "--require",
+        metavar="LIST",
+        help="least test accuracy for each data set, largest costs (sram_kb<=64); networks that pass are ranked",
     )
     return parser
 
@@ -40,7 +43,7 @@ def csv_rows(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[dict[str, A
     All rows have the same keys.
     """
     recipe_of = {member.folder: recipe for recipe in recipes for member in recipe.runs}
-    keys = differing_keys(runs)
+    keys, metrics = differing_keys(runs), metric_columns(runs)
     rows = []
     for member in runs:
         recipe = recipe_of.get(member.folder)
@@ -55,7 +58,8 @@ def csv_rows(runs: Sequence[Run], recipes: Sequence[Recipe]) -> list[dict[str, A
             "split_seed": member.seeds[1],
             "fold": member.seeds[2],
         }
-        row |= {metric: member.metric(metric) for metric in METRIC_COLUMNS}
+        row |= {metric: member.metric(metric) for metric in metrics}
+        row |= {"chip": member.chip} if metrics is not METRIC_COLUMNS else {}
         row |= {
             "test_accuracy_mean": recipe.test_accuracy if recipe else None,
             "test_accuracy_deviation": recipe.deviation("test_accuracy") if recipe else None,
@@ -89,8 +93,8 @@ def main(arguments: list[str]) -> None:
     options = make_parser().parse_args(arguments)
     runs = find_runs(options.runs)
     recipes = group_runs(runs)
-    required = {} if options.require is None else parse_requirements(options.require, recipes)
-    ranked = rank_networks(recipes, required)
+    required = None if options.require is None else parse_requirements(options.require, recipes)
+    ranked = [] if required is None else rank_networks(recipes, required)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         drawings = draw_pictures(recipes, name_runs(runs, recipes), options.out)

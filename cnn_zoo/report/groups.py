@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.files import printable
 from cnn_zoo.report.differences import differing_keys, relevant_keys, short_value
 from cnn_zoo.report.runs import Run, finite_or_none
@@ -46,6 +47,12 @@ class Recipe:
         return shown
 
     @property
+    def chip(self) -> str | None:
+        """The chip of the costs in the result cards; None if there is none, or if the runs have different chips."""
+        chips = {run.chip for run in self.runs} - {None}
+        return chips.pop() if len(chips) == 1 else None
+
+    @property
     def test_accuracy(self) -> float:
         """The mean test accuracy, in [0, 1]. Every finished run has one."""
         accuracy = self.mean("test_accuracy")
@@ -54,6 +61,8 @@ class Recipe:
 
     def means_by_seed(self, metric: str) -> list[float]:
         """Return a number for each repetition, so that the same run done twice does not count as a new sample."""
+        if metric in TOTALS and self.chip is None:
+            return []
         means = []
         for seeds in self.repetitions:
             values = [run.metric(metric) for run in self.runs if run.seeds == seeds]

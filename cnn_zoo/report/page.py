@@ -1,6 +1,6 @@
 """The report as one HTML page that needs no other file and no network. `page.html` is its template."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,15 @@ from typing import Any
 from cnn_zoo.files import printable
 from cnn_zoo.report.differences import differing_keys, short_value
 from cnn_zoo.report.groups import Recipe, partial_test
-from cnn_zoo.report.ranking import COSTS, RankedNetwork
+from cnn_zoo.report.ranking import COSTS, RankedNetwork, Requirements
 from cnn_zoo.report.runs import STATES, Run, finite_or_none
 
 CAPTIONS = {
     "accuracy-parameters": "Test accuracy against parameters. Bars: sample standard deviation over seeds. "
     "A network is on the Pareto front if nothing cheaper is more accurate.",
     "accuracy-macs": "Test accuracy against multiply-accumulates of convolution and linear layers, for one image.",
+    "accuracy-energy": "Test accuracy against the energy that one image is estimated to need on a chip.",
+    "accuracy-memory": "Test accuracy against the peak memory of the activations on a chip, in units of 1,000 bytes.",
     "curves": "Training and validation by epoch, of unfinished runs too. Training figures are of augmented images.",
 }
 
@@ -35,6 +37,14 @@ def one_decimal(value: float) -> str:
     return f"{value:,.1f}"
 
 
+def two_decimals(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+def one_decimal_percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
 METRIC_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # name in a result card: title, format
     "test_accuracy": ("test accuracy (%)", percent),
     "val_accuracy": ("best validation (%)", percent),
@@ -44,6 +54,19 @@ METRIC_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # name in a r
     "train_seconds": ("seconds", one_decimal),
     "images_per_second": ("images/s", whole),
 }
+CHIP_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # if a run has them
+    "sram_kb": ("activations (kB)", one_decimal),
+    "flash_kb": ("weights (kB)", one_decimal),
+    "dram_kb": ("DRAM or flash traffic (kB)", one_decimal),
+    "latency_ms": ("latency (ms)", two_decimals),
+    "utilization": ("utilization (%)", one_decimal_percent),
+    "energy_uj": ("energy (µJ)", two_decimals),
+}
+
+
+def metric_columns(runs: Iterable[Run]) -> dict[str, tuple[str, Callable[[float], str]]]:
+    """Return the columns of the metrics: those of a chip only if a run has them."""
+    return METRIC_COLUMNS | CHIP_COLUMNS if any(run.chip for run in runs) else METRIC_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -91,7 +114,7 @@ def number_cell(value: float | None, write: Callable[[float], str]) -> Cell:
 def metric_cell(recipe: Recipe, metric: str, note: str) -> Cell:
     """Return the mean of a metric; of an accuracy also the deviation over the seeds: 91.82 ± 0.10."""
     mean, deviation = recipe.mean(metric), recipe.deviation(metric)
-    _, write = METRIC_COLUMNS[metric]
+    _, write = (METRIC_COLUMNS | CHIP_COLUMNS)[metric]
     if mean is None:
         return number_cell(None, write)
     text = write(mean)
@@ -115,24 +138,31 @@ def results_table(recipes: Sequence[Recipe]) -> Table:
         values = [run.config[key] for run in runs if run.config.get(key) is not None]
         numeric[key] = all(finite_or_none(value) is not None for value in values)
     columns = [Column("network"), Column("experiment"), Column("backbone"), Column("data set")]
-    columns += [Column(title, numeric=True) for title, _ in METRIC_COLUMNS.values()]
+    metrics = metric_columns(member for recipe in recipes for member in recipe.runs)
+    columns += [Column(title, numeric=True) for title, _ in metrics.values()]
+    has_chip = metrics is not METRIC_COLUMNS
+    columns += [Column("chip")] if has_chip else []
     columns += [Column("seeds"), *(Column(key, numeric[key]) for key in numeric)]
     rows = []
     for recipe in recipes:
         run = recipe.first
         cells = [text_cell(text) for text in (recipe.name, run.experiment, run.backbone, run.dataset)]
-        for metric in METRIC_COLUMNS:
+        for metric in metrics:
             note = partial_test(recipe, recipes) if metric == "test_accuracy" else ""
             cells.append(metric_cell(recipe, metric, note))
+        if has_chip:
+            cells.append(text_cell(recipe.chip or "–"))
         cells.append(text_cell(", ".join(recipe.seeds)))
         cells += [config_cell(run.config.get(key), numeric[key]) for key in numeric]
         rows.append(cells)
     return Table("Comparison", columns, rows)
 
 
-def ranking_table(ranked: Sequence[RankedNetwork], required: Mapping[str, float]) -> Table:
+def ranking_table(ranked: Sequence[RankedNetwork], required: Requirements) -> Table:
     """Return a row for each network: its ranks, costs and accuracies, and whether it passes."""
-    titles = ["rank by parameters", "rank by MACs", "parameters", "MACs", *(f"{name} (%)" for name in required)]
+    titles = ["rank by parameters", "rank by MACs", "parameters", "MACs"]
+    bounded = [cost for cost in required.bounds if cost not in COSTS]
+    titles += [*bounded, *(f"{name} (%)" for name in required.accuracies)]
     columns = [Column("network"), *(Column(title, numeric=True) for title in titles), Column("verdict")]
     rows = []
     for row in ranked:
@@ -140,7 +170,8 @@ def ranking_table(ranked: Sequence[RankedNetwork], required: Mapping[str, float]
         cells = [text_cell(row.network)]
         cells += [number_cell(row.ranks.get(cost), whole) for cost in COSTS]
         cells += [number_cell(row.costs[cost], whole) for cost in COSTS]
-        cells += [number_cell(accuracies.get(name), percent) for name in required]
+        cells += [number_cell(row.costs[cost], two_decimals) for cost in bounded]
+        cells += [number_cell(accuracies.get(name), percent) for name in required.accuracies]
         cells.append(text_cell("; ".join(row.failures) or "passes"))
         rows.append(cells)
     return Table("Ranking", columns, rows)
@@ -172,7 +203,7 @@ def render_page(
     recipes: Sequence[Recipe],
     *,
     ranked: Sequence[RankedNetwork] = (),
-    required: Mapping[str, float] | None = None,
+    required: Requirements | None = None,
     drawings: Mapping[str, str] | None = None,
     captions: Mapping[str, str] = CAPTIONS,
     title: str | None = None,
@@ -182,7 +213,7 @@ def render_page(
     """Return the whole page.
 
     Args:
-        required: The least accuracy for each data set; without it there is no ranking.
+        required: The least accuracies and largest costs; without them there is no ranking.
         drawings: SVG elements by their name in `captions`.
         title: The heading; None counts the runs.
         tables: Tables to show before the results.
@@ -204,7 +235,7 @@ def render_page(
         figures_in=figures_in,
         tables=tables,
         counts=", ".join(f"{states.count(state)} {state}" for state in STATES),
-        required=", ".join(f"{name} ≥ {100 * least:g} %" for name, least in (required or {}).items()),
+        required=str(required or ""),
         passed=sum(not row.failures for row in ranked),
         ranking=ranking_table(ranked, required) if required else None,
         results=results_table(recipes) if recipes else None,

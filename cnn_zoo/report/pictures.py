@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.analysis.labels import label_points
 from cnn_zoo.analysis.plots import new_figure, save_figure
 from cnn_zoo.report.groups import Recipe
@@ -68,8 +69,15 @@ def by_dataset(items: Sequence[Item], run_of: Callable[[Item], Run]) -> dict[str
 
 
 def accuracy_against_cost(recipes: Sequence[Recipe], cost: str, label: str) -> "Figure | None":
-    """Draw a panel for each data set, with the Pareto front as stairs. Return None if no run counted this cost."""
-    sets = by_dataset([recipe for recipe in recipes if recipe.mean(cost)], lambda recipe: recipe.first)
+    """Draw a panel for each data set, with the Pareto front as stairs. Return None if no run counted this cost.
+
+    A cost on a chip has a panel for each data set and chip: those of different chips cannot be compared.
+    """
+    sets: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        if recipe.mean(cost):
+            panel = f"{recipe.first.dataset} on {recipe.chip}" if cost in TOTALS else recipe.first.dataset
+            sets.setdefault(panel, []).append(recipe)
     if not sets:
         return None
     figure = new_figure(WIDTH, 4 * len(sets), DPI)
@@ -193,6 +201,8 @@ def draw_pictures(recipes: Sequence[Recipe], named_runs: Sequence[tuple[str, Run
         figures = {
             "accuracy-parameters": accuracy_against_cost(recipes, "params", "parameters"),
             "accuracy-macs": accuracy_against_cost(recipes, "macs", "MACs an image"),
+            "accuracy-energy": accuracy_against_cost(recipes, "energy_uj", "energy an image (µJ, an estimate)"),
+            "accuracy-memory": accuracy_against_cost(recipes, "sram_kb", "peak activation memory (kB)"),
             "curves": training_curves_of(named_runs),
         }
         for name, figure in figures.items():

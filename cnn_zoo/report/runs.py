@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, read_text
 from cnn_zoo.formats.old_names import CALLBACK_CLASSES, CALLBACK_KEYS, LIGHTNING_CLASSES, MIXING_KEYS
@@ -22,8 +23,8 @@ LONGEST_NAME = 200  # characters of an experiment, a network or a data set
 LARGEST_FILE = 32_000_000  # bytes; the confusion matrix of 1,000 classes takes a third of it
 SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e30  # of a cost, of any number: others cannot be drawn
 # What a report reads in a result card; each may be missing or null
-CARD_TEXTS = ("experiment", "backbone", "dataset")
-CARD_COUNTS = ("params", "macs", "train_seconds", "images_per_second", "test_images")
+CARD_TEXTS = ("experiment", "backbone", "dataset", "chip")
+CARD_COUNTS = ("params", "macs", "train_seconds", "images_per_second", "test_images", *TOTALS)
 
 RENAMED_KEYS = CALLBACK_KEYS | MIXING_KEYS
 RENAMED_CLASSES = LIGHTNING_CLASSES | {
@@ -83,6 +84,12 @@ class Run:
                 name += " (bundled sample)"
         root = self.config.get("data.root") if name == "ImageFolder" else None
         return short_text(f"{name} {root}" if root else name)
+
+    @property
+    def chip(self) -> str | None:
+        """The name of the chip whose costs are in the card, if there are any."""
+        name = self.card.get("chip")
+        return None if name is None else short_text(name)
 
     @property
     def seed(self) -> Any:
