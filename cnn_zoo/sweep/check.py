@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
+from cnn_zoo.analysis.chip_costs import chip_costs
 from cnn_zoo.analysis.complexity import count_macs, count_params
+from cnn_zoo.callbacks import Complexity
 from cnn_zoo.command_line.lightning_cli import CLI
 from cnn_zoo.errors import UserError
 
@@ -27,11 +29,11 @@ class Checked:
 
     Args:
         config: The whole configuration as YAML, without the name of the run.
-        costs: params and macs of its network, for one image.
+        costs: params and macs of its network, for one image; with complexity.chip also the costs on that chip.
     """
 
     config: str
-    costs: dict[str, int]
+    costs: dict[str, float]
 
 
 def check_words(name: str, words: Sequence[str]) -> Checked:
@@ -54,8 +56,12 @@ def check_words(name: str, words: Sequence[str]) -> Checked:
     data, backbone = cli.datamodule, cli.model.backbone.eval()
     device = next((p.device for p in backbone.parameters()), "cpu")
     images = torch.zeros(1, data.in_channels, data.image_size, data.image_size, device=device)
-    config = cli.parser.dump(cli.config, skip_unset=False)
-    return Checked(config, {"params": count_params(backbone), "macs": count_macs(backbone, images)})
+    costs: dict[str, float] = {"params": count_params(backbone), "macs": count_macs(backbone, images)}
+    chip = next(callback.chip for callback in cli.trainer.callbacks if isinstance(callback, Complexity))
+    if chip:
+        on_chip = chip_costs(backbone, tuple(images.shape[1:]), chip)
+        costs |= {key: round(value, 4) for key, value in on_chip.items()}
+    return Checked(cli.parser.dump(cli.config, skip_unset=False), costs)
 
 
 def quiet_cli(words: Sequence[str], device: str) -> CLI:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import whole_file
 from cnn_zoo.sweep.check import check_words, estimate_seconds
@@ -19,7 +20,7 @@ from cnn_zoo.sweep.store import Store
 from cnn_zoo.sweep.study import RunPlan, Study, read_study, study_name
 from cnn_zoo.sweep.worker import Worker
 
-Costs = Mapping[str, Mapping[str, int]]  # params and macs of each arm
+Costs = Mapping[str, Mapping[str, float]]  # of each arm: params, macs and those on a chip
 
 
 def sweep(options: argparse.Namespace) -> None:
@@ -84,13 +85,16 @@ def check_arms(study: Study) -> Costs:
     Raises:
         UserError: One is impossible, or two arms are equal.
     """
-    costs: dict[str, dict[str, int]] = {}
+    costs: dict[str, dict[str, float]] = {}
     arms: dict[str, str] = {}  # by their configuration
     for plan in first_plans(study):
         checked = check_words(plan.arm, study.words(plan))
         if checked.config in arms:
             raise UserError(f"The arms {arms[checked.config]!r} and {plan.arm!r} are equal; change or delete one.")
         arms[checked.config], costs[plan.arm] = plan.arm, checked.costs
+    for cost in TOTALS:
+        if study.search and study.search.uses(cost) and not all(cost in known for known in costs.values()):
+            raise UserError(f"The search uses {cost}, a cost on a chip; add complexity.chip: eyeriss to overrides.")
     return costs
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.analysis.labels import label_points
 from cnn_zoo.analysis.plots import new_figure
 from cnn_zoo.report.pictures import DPI, WIDTH, Point, fix_layout, pareto_front, stair_corners, write_out_ticks
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE_HEIGHT = 0.32  # inches for each arm
-COSTS = {"params": "parameters", "macs": "MACs an image", "latency_ms": "milliseconds an image", "seconds": "seconds"}
+COSTS = {
+    **dict(zip(TOTALS, TOTALS, strict=True)),
+    "params": "parameters",
+    "macs": "MACs an image",
+    "cpu_ms": "milliseconds an image",
+    "seconds": "seconds",
+}
 SCALES = {"val_accuracy": 100.0}  # a fraction in files is a percentage in pictures
 LABELS = {"val_accuracy": "validation accuracy (%)", "val_loss": "validation loss", **COSTS}
 

@@ -8,6 +8,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.files import write_csv
 from cnn_zoo.report.groups import shortest_name
 from cnn_zoo.sweep.search_store import SearchStore, tested_key
@@ -17,6 +18,7 @@ STATES = ("finished", "running", "interrupted", "waiting", "failed")
 NAMES = {TrialState.COMPLETE: "finished", TrialState.WAITING: "waiting", TrialState.FAIL: "failed"}
 ACCURACIES = ("test_accuracy", "val_accuracy")
 CONFIDENCE = 0.95
+SHOWN = ("val_accuracy", "params", "macs", "seconds")  # metrics that the summary of a search always has
 Row = dict[str, Any]
 
 
@@ -37,6 +39,7 @@ def rows_of(store: Store) -> list[Row]:
     """Return a row for each run, in the order of the study. All rows have the same keys; accuracies are fractions."""
     trials = store.trials()
     varied = list(dict.fromkeys(key for trial in trials for key in plan_of(trial).settings))
+    chip_costs = [key for key in TOTALS if any(key in trial.user_attrs for trial in trials)]
     rows = []
     for trial in trials:
         plan, attributes = plan_of(trial), dict(trial.user_attrs)
@@ -45,9 +48,9 @@ def rows_of(store: Store) -> list[Row]:
         row: Row = {"arm": plan.arm}
         row |= {shortest_name(key, varied): plan.settings.get(key, "") for key in varied}
         row |= {"seed": plan.seed, "fold": plan.fold, "state": state_of(store, trial)}
-        row |= {key: attributes.get(key) for key in (*ACCURACIES, "params", "macs", "seconds")}
+        row |= {key: attributes.get(key) for key in (*ACCURACIES, "params", "macs", *chip_costs, "seconds")}
         if isinstance(store, SearchStore):
-            row |= {key: attributes.get(key) for key in ("val_loss", "latency_ms") if store.search.uses(key)}
+            row |= {key: attributes.get(key) for key in ("val_loss", "cpu_ms") if store.search.uses(key)}
             row["selected"] = trial.number in {chosen.number for chosen in store.selected()}
         message = attributes.get("message", "")
         if attributes.get("folder") and not (store.folder.path / attributes["folder"]).is_dir():
@@ -191,9 +194,10 @@ def short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def search_cells(row: Row, varied: Sequence[str]) -> dict[str, str]:
+def search_cells(row: Row, varied: Sequence[str], objectives: Sequence[str]) -> dict[str, str]:
     """Return a selected run of a search as texts, by the heading of the column."""
     cells = {"run": row["arm"]} | {key: short(row[key]) for key in varied}
+    cells |= {name: short(row[name]) for name in objectives if name not in SHOWN}
     cells |= {"validation (%)": percent(row["val_accuracy"]), "test accuracy (%)": percent(row["test_accuracy"])}
     return cells | {"parameters": count(row["params"]), "MACs": count(row["macs"]), "seconds": count(row["seconds"])}
 
@@ -206,7 +210,7 @@ def summary_lines(store: Store) -> list[dict[str, str]]:
     keys = list(store.search.space)
     varied = [shortest_name(key, keys) for key in keys]
     chosen = sorted((row for row in rows if row["selected"]), key=lambda row: (row["params"], row["macs"]))
-    return [search_cells(row, varied) for row in chosen]
+    return [search_cells(row, varied, list(store.search.objectives)) for row in chosen]
 
 
 def markdown(lines: Sequence[Mapping[str, str]]) -> str:

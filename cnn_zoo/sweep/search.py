@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn_zoo.analysis.chip import TOTALS
 from cnn_zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 KEYS = ("space", "sampler", "trials", "objectives", "constraints", "seconds")
 SAMPLERS = ("tpe", "random", "grid", "nsga2", "gp")
 RANGE = {"low", "high", "log", "step"}
-COSTS = ("params", "macs")  # are known before the training
-RESULTS = ("val_accuracy", "val_loss", "seconds", "latency_ms")  # are known after it
+COSTS = ("params", "macs", *TOTALS)  # are known before the training; TOTALS if complexity.chip is set
+RESULTS = ("val_accuracy", "val_loss", "seconds", "cpu_ms")  # are known after it
 DIRECTIONS = ("maximize", "minimize")
 ASKED_AT_MOST = 20  # parameters for each run of the search: infeasible ones and those that came before cost no run
 

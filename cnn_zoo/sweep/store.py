@@ -140,11 +140,11 @@ class Store:
 
     # The beginning
 
-    def add_missing(self, costs: Mapping[str, Mapping[str, int]]) -> None:
+    def add_missing(self, costs: Mapping[str, Mapping[str, float]]) -> None:
         """Add the runs of the study that the folder does not have yet.
 
         Args:
-            costs: params and macs of each arm.
+            costs: Those of each arm, such as params and macs.
 
         Raises:
             UserError: The folder belongs to another study.

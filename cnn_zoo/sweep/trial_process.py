@@ -31,7 +31,7 @@ class Task:
         log: The file that receives what the run prints.
         test: Whether to test the best checkpoint after the training.
         results: The file that receives the metrics of a run without a test, which has no result card.
-        latency: Whether to measure the time of one image.
+        cpu_ms: Whether to measure the time of one image.
     """
 
     words: list[str]
@@ -39,7 +39,7 @@ class Task:
     log: Path
     test: bool
     results: Path
-    latency: bool = False
+    cpu_ms: bool = False
 
 
 def main(task: Task) -> None:
@@ -84,10 +84,10 @@ def metrics_of(cli: CLI, task: Task) -> dict[str, Any]:
         "val_loss": rounded(metrics["loss"]),
         "seconds": round(seconds, 2),
     }
-    return values | ({"latency_ms": latency(cli)} if task.latency else {})
+    return values | ({"cpu_ms": cpu_ms(cli)} if task.cpu_ms else {})
 
 
-def latency(cli: CLI) -> float:
+def cpu_ms(cli: CLI) -> float:
     """Return the milliseconds that the network takes for one image on the CPU, the median of ten rounds."""
     data, backbone = cli.datamodule, cli.model.backbone.cpu().eval()
     image = torch.zeros(1, data.in_channels, data.image_size, data.image_size)

@@ -139,7 +139,7 @@ class Worker:
             log=folder.log(claim.number),
             test=claim.test or search is None,
             results=folder.metrics(claim.number),
-            latency=search is not None and search.uses("latency_ms"),
+            cpu_ms=search is not None and search.uses("cpu_ms"),
         )
         process = self.context.Process(target=trial_process.main, args=(task,))
         printed = task.log.stat().st_size if task.log.exists() else 0
