@@ -9,10 +9,16 @@ from cnn_zoo.analysis.complexity import compare_counters, count_macs, explain_di
 SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 
 
-@pytest.mark.parametrize("name", ["lenet5", "simple_cnn", "mlp"])
+@pytest.mark.parametrize("name", ["lenet5", "simple_cnn", "stacked_cnn", "mlp"])
 def test_fvcore_agrees_with_torch_on_convolution_and_linear(name):
     model = create_model(name, **SIZES)
     assert fvcore_macs(model, (3, 32, 32))[0] == count_macs(model, torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_fvcore_counts_a_convolution_whose_padding_has_a_name(padding):
+    model = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, padding=padding, groups=2))
+    assert fvcore_macs(model, (4, 32, 32))[0] == count_macs(model, torch.zeros(1, 4, 32, 32)) > 0
 
 
 def test_fvcore_counts_the_lab_net():

@@ -65,9 +65,15 @@ def fvcore_macs_by_operator(model: nn.Module, image_shape: tuple[int, ...]) -> d
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore scripts its losses on import
         from fvcore.nn import FlopCountAnalysis
+        from fvcore.nn.jit_handles import conv_flop_count, get_shape
+
+    def count_named_padding(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+        """Count a convolution with padding="same" or "valid", which fvcore does not know and would leave out."""
+        return Counter({"conv": conv_flop_count(get_shape(inputs[0]), get_shape(inputs[1]), get_shape(outputs[0]))})
 
     model = copy.deepcopy(model).eval().cpu().float()
     counter = FlopCountAnalysis(model, torch.zeros(1, *image_shape))
+    counter.set_op_handle("aten::_convolution_mode", count_named_padding)
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     return {operator: int(count) for operator, count in counter.by_operator().items()}

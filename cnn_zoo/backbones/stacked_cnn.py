@@ -10,7 +10,8 @@ from cnn_zoo.errors import UserError
 
 
 def make_conv(in_channels: int, out_channels: int, kernel_size: int, groups: int, bias: bool) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", groups=groups, bias=bias)
+    same = kernel_size // 2  # H x W stay
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=same, groups=groups, bias=bias)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     if bias:
         zero_bias(conv)
