@@ -17,6 +17,7 @@ from cnn_zoo.sweep.store import Store, plan_of
 STATES = ("finished", "running", "interrupted", "waiting", "failed")
 NAMES = {TrialState.COMPLETE: "finished", TrialState.WAITING: "waiting", TrialState.FAIL: "failed"}
 ACCURACIES = ("test_accuracy", "val_accuracy")
+COLUMNS = ("arm", "seed", "fold", "state", *ACCURACIES, "params", "macs", "seconds", "run", "message")
 CONFIDENCE = 0.95
 SHOWN = ("val_accuracy", "params", "macs", "seconds")  # metrics that the summary of a search always has
 Row = dict[str, Any]
@@ -39,6 +40,7 @@ def rows_of(store: Store) -> list[Row]:
     """Return a row for each run, in the order of the study. All rows have the same keys; accuracies are fractions."""
     trials = store.trials()
     varied = list(dict.fromkeys(key for trial in trials for key in plan_of(trial).settings))
+    names = {key: shortest_name(key, [*varied, *COLUMNS]) for key in varied}
     chip_costs = [key for key in TOTALS if any(key in trial.user_attrs for trial in trials)]
     rows = []
     for trial in trials:
@@ -46,7 +48,7 @@ def rows_of(store: Store) -> list[Row]:
         if isinstance(store, SearchStore):
             attributes["test_accuracy"] = store.optuna.user_attrs.get(tested_key(trial.number))
         row: Row = {"arm": plan.arm}
-        row |= {shortest_name(key, varied): plan.settings.get(key, "") for key in varied}
+        row |= {name: plan.settings.get(key, "") for key, name in names.items()}
         row |= {"seed": plan.seed, "fold": plan.fold, "state": state_of(store, trial)}
         row |= {key: attributes.get(key) for key in (*ACCURACIES, "params", "macs", *chip_costs, "seconds")}
         if isinstance(store, SearchStore):
@@ -208,7 +210,7 @@ def summary_lines(store: Store) -> list[dict[str, str]]:
     if not isinstance(store, SearchStore):
         return [arm_cells(summary, main_metric(rows)) for summary in summarize(rows) if summary.rows]
     keys = list(store.search.space)
-    varied = [shortest_name(key, keys) for key in keys]
+    varied = [shortest_name(key, [*keys, *COLUMNS]) for key in keys]
     chosen = sorted((row for row in rows if row["selected"]), key=lambda row: (row["params"], row["macs"]))
     return [search_cells(row, varied, list(store.search.objectives)) for row in chosen]
 

@@ -106,7 +106,8 @@ class Worker:
         except (KeyboardInterrupt, Stopped) as error:
             self.progress.close()
             print("The study stops; the same command goes on with it.", flush=True)
-            raise KeyboardInterrupt from error
+            number = signal.SIGTERM if isinstance(error, Stopped) else signal.SIGINT
+            raise SystemExit(128 + number) from error
         finally:
             signal.signal(signal.SIGTERM, usual)
             for slot in self.slots:
