@@ -93,7 +93,8 @@ def main(arguments: list[str]) -> None:
     options, overrides = make_parser().parse_known_args(arguments)
     config, out = check_options(options)
 
-    from cnn_zoo.command_line.lightning_cli import CLI, load_weights
+    from cnn_zoo.command_line.lightning_cli import CLI
+    from cnn_zoo.command_line.starting_weights import load_weights
     from cnn_zoo.formats.checked_export import export_checked, quantize_checked
 
     words = ["--config", str(config), *ON_ONE_CPU, "--ckpt_path", str(options.ckpt), *overrides]

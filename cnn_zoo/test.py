@@ -7,8 +7,9 @@ import json
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user_error
+from cnn_zoo.command_line.lightning_cli import CLI, report_as_user_error
 from cnn_zoo.command_line.run import run
+from cnn_zoo.command_line.starting_weights import load_weights
 from cnn_zoo.errors import UserError
 
 

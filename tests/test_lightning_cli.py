@@ -18,7 +18,8 @@ from cnn_zoo.callbacks import (
     Resume,
 )
 from cnn_zoo.callbacks.whole_files import SaveConfig
-from cnn_zoo.command_line.lightning_cli import CLI, load_weights
+from cnn_zoo.command_line.lightning_cli import CLI
+from cnn_zoo.command_line.starting_weights import load_weights
 from cnn_zoo.data import CIFAR10
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification

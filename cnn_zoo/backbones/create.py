@@ -3,6 +3,8 @@
 import copy
 import difflib
 import fnmatch
+import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from cnn_zoo.backbones import ZOO
-from cnn_zoo.backbones.weights import imagenet_sized, load_weights_into, torchvision_model
+from cnn_zoo.backbones.torchvision_networks import (
+    PREFIX,
+    names_torchvision_weights,
+    torchvision_model,
+    torchvision_weights,
+)
+from cnn_zoo.backbones.weight_files import read_weights
+from cnn_zoo.backbones.weights import LoadedWeights, imagenet_sized, load_weights
 from cnn_zoo.errors import UserError
 from cnn_zoo.imports import accepted_by, call_checked, import_object, reason
 
@@ -37,7 +46,9 @@ def create_model(
         num_classes: The number of logits.
         in_channels: The channels of an image: 3 for colour, 1 for grey.
         image_size: The side of the square images in px, at most 10,000.
-        weights: The name of torchvision's weights (`ResNet18_Weights.IMAGENET1K_V1`) or a safetensors file of ours.
+        weights: The weights to start from: a run folder, a checkpoint, a safetensors file, a state dict that
+            `torch.save` wrote, or `torchvision/ResNet18_Weights.IMAGENET1K_V1`. A warning lists what does not fit. Your
+            own function gets this argument if it takes it.
         arguments: What this network lets you vary, such as its width, depth or activation.
 
     Raises:
@@ -47,17 +58,70 @@ def create_model(
     if not 1 <= image_size <= LARGEST_IMAGE:
         raise UserError(f"image_size is {image_size}; it must be from 1 to {LARGEST_IMAGE:,} px.")
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
-    if name.startswith("torchvision/"):
-        architecture = name.removeprefix("torchvision/")
-        return call_checked(torchvision_model, name, architecture, weights, **sizes, **arguments)
-    build = find_backbone(name)
-    sizes["image_size"] = image_size
-    model = call_checked(build, name, **accepted_by(build, sizes), **arguments)
-    if name not in ZOO:
-        check_network(name, model, **sizes)
+    if name.startswith(PREFIX):
+        model = call_checked(torchvision_model, name, name.removeprefix(PREFIX), **sizes, **arguments)
+    else:
+        build = find_backbone(name)
+        sizes["image_size"] = image_size
+        if takes_weights(name):
+            arguments, weights = arguments | ({"weights": weights} if weights else {}), None
+        model = call_checked(build, name, **accepted_by(build, sizes), **arguments)
+        if name not in ZOO:
+            check_network(name, model, **sizes)
     if weights:
-        load_weights_into(model, weights, imagenet_sized(build, **arguments))
+        loaded = start_from(model, name, weights, arguments)
+        if loaded.new:
+            listed = ", ".join(dict.fromkeys([*loaded.new, *loaded.left_out]))
+            warnings.warn(f"Not loaded from {weights}, because the shape differs: {listed}.", stacklevel=2)
     return model
+
+
+def takes_weights(name: str) -> bool:
+    """Return whether a network is a function of the user's with an argument `weights` of its own."""
+    if name in ZOO or name.startswith(PREFIX):
+        return False
+    try:
+        return "weights" in inspect.signature(find_backbone(name)).parameters
+    except (TypeError, ValueError, UserError):  # call_checked gives the reason
+        return False
+
+
+def without_weights(
+    backbone: str, arguments: dict[str, Any] | None, weights: str | dict[str, str] | None
+) -> tuple[dict[str, Any] | None, str | dict[str, str] | None]:
+    """Return the arguments of a network without `weights`, and the weights to start from.
+
+    Configurations of earlier versions have the weights among the arguments. A user's own function may have an
+    argument of this name, which is left to it.
+
+    Raises:
+        UserError: The weights are given in both places.
+    """
+    old = (arguments or {}).get("weights")
+    if old is None or takes_weights(backbone):
+        return arguments, weights
+    if weights is not None:
+        raise UserError("model.weights and model.backbone_args.weights are both set; leave the second one out.")
+    return {name: value for name, value in (arguments or {}).items() if name != "weights"}, old
+
+
+def start_from(model: nn.Module, name: str, source: str, arguments: dict[str, Any], **options: Any) -> LoadedWeights:
+    """Copy the weights of a source into a network, and return what was loaded.
+
+    Args:
+        model: The network that receives the weights.
+        name: Its name as `create_model` takes it.
+        source: A source of weights, see `create_model`.
+        arguments: The arguments that the network was built with, besides the sizes.
+        options: Those of `load_weights`.
+
+    Raises:
+        UserError: There are no such weights, or they belong to another network.
+    """
+    if names_torchvision_weights(source):
+        twin = imagenet_sized(ZOO[name], **arguments) if name in ZOO else None
+        return load_weights(model, torchvision_weights(source, twin), **options)
+    return load_weights(model, read_weights(source), **options)
 
 
 def find_backbone(name: str) -> Callable[..., nn.Module]:

@@ -5,7 +5,9 @@ from cnn_zoo.callbacks.calibration import Calibration
 from cnn_zoo.callbacks.complexity import Complexity
 from cnn_zoo.callbacks.confusion_pictures import ConfusionPictures
 from cnn_zoo.callbacks.curves import Curves
+from cnn_zoo.callbacks.distillation import Distillation
 from cnn_zoo.callbacks.export import Export
+from cnn_zoo.callbacks.finetuning import Finetuning
 from cnn_zoo.callbacks.graceful_stop import GracefulStop
 from cnn_zoo.callbacks.loss_guard import LossGuard
 from cnn_zoo.callbacks.network_pictures import NetworkPictures
@@ -23,8 +25,10 @@ __all__ = [
     "Complexity",
     "ConfusionPictures",
     "Curves",
+    "Distillation",
     "EarlyStopping",
     "Export",
+    "Finetuning",
     "GracefulStop",
     "LossGuard",
     "ModelCheckpoint",

@@ -96,3 +96,13 @@ def check_mode(key: str, monitor: str | None, mode: str | None) -> None:
             f"{key}.mode is {mode}, but {monitor} is best at its {best_at(monitor)}; add --{key}.mode null, which "
             "follows the metric."
         )
+
+
+def forget_validation(chosen: dict[str, Any]) -> None:
+    """Let no callback stop the training, or choose an epoch, by a validation that never comes."""
+    stopping, checkpoint = chosen.get("early_stopping"), chosen.get("checkpoint")
+    if stopping and stopping.monitor.startswith("val/"):
+        chosen.pop("early_stopping")
+    if checkpoint and (checkpoint.monitor or "").startswith("val/"):
+        checkpoint.monitor = None
+        checkpoint.save_top_k = min(checkpoint.save_top_k, 1)  # nothing orders several files

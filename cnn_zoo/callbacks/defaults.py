@@ -12,6 +12,7 @@ from cnn_zoo.callbacks.complexity import Complexity
 from cnn_zoo.callbacks.confusion_pictures import ConfusionPictures
 from cnn_zoo.callbacks.curves import Curves
 from cnn_zoo.callbacks.export import Export
+from cnn_zoo.callbacks.finetuning import Finetuning
 from cnn_zoo.callbacks.network_pictures import NetworkPictures
 from cnn_zoo.callbacks.result_card import ResultCard
 
@@ -41,6 +42,7 @@ DEFAULT_CALLBACKS = {
     "checkpoint": Default(ModelCheckpoint, base=callbacks.ModelCheckpoint),  # chooses the best epoch
     "learning_rate_monitor": Default(LearningRateMonitor),
     "ema": Default(EMAWeightAveraging, on=False),
+    "finetuning": Default(Finetuning, on=False),  # after the averages, which it corrects
     "complexity": Default(Complexity),
     "curves": Default(Curves),
     "confusion_pictures": Default(ConfusionPictures),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -116,6 +116,18 @@ def continue_epoch(trainer: Trainer) -> None:
         epoch_loop.restarting = False
     elif epoch_loop._should_check_val_fx(loop._data_fetcher) and not loop._should_accumulate():
         epoch_loop._batches_that_stepped -= 1
+
+
+# Weight averaging
+
+
+def averaged_module(trainer: Trainer) -> Any:
+    """Return the task whose weights are averages, or None where nothing is averaged.
+
+    lightning's callback has no public way to the averages.
+    """
+    averages = [c._average_model for c in trainer.callbacks if isinstance(c, WeightAveraging)]
+    return averages[0].module if averages and averages[0] is not None else None
 
 
 # Logging

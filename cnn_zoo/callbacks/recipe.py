@@ -11,8 +11,10 @@ from cnn_zoo.errors import UserError
 
 TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "overfit_batches")
 FREE_DATA = ("root", "num_workers")  # a folder can be moved; `ImageData.facts` tells whether its contents are the same
-FREE_MODEL = ("test_flip", "compile", "num_classes", "in_channels", "image_size")  # the last three follow from the data
-NO_EFFECT = "model.backbone_args.weights"  # the checkpoint's weights replace them
+FROM_DATA = ("num_classes", "in_channels", "image_size")
+START = ("weights", "new_head", "stem_channels")  # the checkpoint's weights replace those that a training started from
+FREE_MODEL = ("test_flip", "compile", *FROM_DATA, *START)
+NO_EFFECT = "model.backbone_args.weights"  # the old name of model.weights
 MODULES = ("torch.optim.lr_scheduler.", "torch.optim.", "cnn_zoo.tasks.schedules.", "cnn_zoo.tasks.")
 SAME_RATIO = 1e-6  # numbers that differ by less are equal: mean and std may be computed on another machine
 LONGEST_VALUE = 200  # characters in a message
@@ -35,6 +37,7 @@ def recipe_of(trainer: Trainer, config: Mapping[str, Any]) -> dict[str, Any]:
         "trainer.precision": trainer.precision,
         "trainer.devices * trainer.num_nodes": trainer.world_size,  # the batch is so many times data.batch_size
         "ema": config["ema"],
+        "finetuning": config["finetuning"],
     }
     checkpoint: Any = trainer.checkpoint_callback
     if checkpoint is not None:  # best.ckpt would be the best epoch by two measures
@@ -61,7 +64,7 @@ def refuse_other_recipe(saved: Mapping[str, Any], ours: Mapping[str, Any], path:
                 raise UserError(
                     f"{name} is {shown(new)}, but that of {path} is {shown(old)}; a training that continues keeps its "
                     "recipe and its data, so leave it as it was, or start a new run without --ckpt_path (from the "
-                    "weights of a finished run with --model.backbone_args.weights RUN/backbone.safetensors)."
+                    "weights of a finished run with --model.weights RUN)."
                 )
 
 

@@ -112,6 +112,7 @@ class ResultCard(RunFolderCallback):
             "experiment": self.experiment,
             "backbone": network.backbone,
             "backbone_args": network.backbone_args or {},
+            **({"weights": network["weights"]} if network.get("weights") else {}),
             "dataset": data.title,
             "seed": torch.initial_seed(),
             "test_accuracy": round(float(metrics["test/accuracy"]), 6),
@@ -138,6 +139,8 @@ def hyperparameters(trainer: Trainer, task: LightningModule, card: dict[str, Any
     values = {"backbone": network.pop("backbone"), "dataset": card["dataset"], "batch_size": data.batch_size}
     values |= {"epochs": card.get("epochs"), "seed": card["seed"], "precision": trainer.precision}
     values |= {key: card[key] for key in ("params", "macs", "train_seconds") if key in card}
+    if network.get("weights"):
+        network["weights"] = network["weights"]["source"]
     for name in ("backbone_args", "optimizer_args", "scheduler_args"):
         prefix = name.removesuffix("_args")
         values |= {f"{prefix}.{key}": value for key, value in (network.pop(name) or {}).items()}
@@ -169,10 +172,16 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         lines["quality"] = f"{rates}; calibration error {card['ece']:.2%}"
     if card.get("val_accuracy") is not None:
         lines["validation"] = f"{card['val_accuracy']:.2%} at epoch {card['best_epoch']} of {card['epochs']}"
+    if card.get("weights"):
+        lines["started from"] = card["weights"]["source"]
+    if card.get("teachers"):
+        lines["taught by"] = ", ".join(teacher["source"] for teacher in card["teachers"])
     if "params" in card:
         lines["parameters"] = f"{card['params']:,}"
         if card["trainable_params"] < card["params"]:
             lines["parameters"] += f", of which {card['trainable_params']:,} are trainable"
+        if card.get("frozen"):
+            lines["frozen"] = ", ".join(frozen_text(**part) for part in card["frozen"])
         lines["MACs an image"] = f"{card['macs']:,} (fvcore's total {card['fvcore_total']:,})"
     if "chip" in card:
         lines[f"on {card['chip']}"] = (
@@ -193,6 +202,12 @@ def machine_text(machine: dict[str, Any]) -> str:
     """Return the GPU, or the CPU with its vector units and the number of threads."""
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     return machine["gpu"] or f"{machine['cpu'] or 'CPU'} with {machine['vector_units']}, {threads}"
+
+
+def frozen_text(part: str, until_epoch: int | None, params: int) -> str:
+    """Return a frozen part as a person reads it."""
+    end = "" if until_epoch is None else f" until epoch {until_epoch}"
+    return f"{part}{end} ({params:,} parameters)"
 
 
 def accuracies_by_class(accuracies: dict[str, float]) -> str:

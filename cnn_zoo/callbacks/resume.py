@@ -149,7 +149,7 @@ class Resume(RunFolderCallback):
             raise UserError(
                 f"The schedule {pl_module.hparams.scheduler} has the shape of a training of {saved:,} {unit}, but the "
                 f"training would now have {wanted:,}, so it cannot be continued; start a new run of that length, or "
-                "start one from these weights with --model.backbone_args.weights RUN/backbone.safetensors."
+                "start one from these weights with --model.weights RUN."
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -16,11 +16,11 @@ from cnn_zoo.files import read_text
 from cnn_zoo.formats.run_folder import LARGEST_CONFIG, load_yaml
 from cnn_zoo.imports import import_object, same_object
 from cnn_zoo.tasks import Classification
-from cnn_zoo.tasks.classification import OPTIMIZERS
+from cnn_zoo.tasks.optimizers import OPTIMIZERS
 from cnn_zoo.tasks.schedules import SCHEDULES
 
 ARGUMENTS = {  # the keys that belong to a name, and go with it
-    "model.backbone": ["model.backbone_args"],
+    "model.backbone": ["model.backbone_args", "model.weights"],
     "model.optimizer": ["model.optimizer_args"],
     "model.scheduler": ["model.scheduler_args", "model.scheduler_interval"],
 }

@@ -35,7 +35,7 @@ from cnn_zoo.tasks import Classification
 
 ANY_DATA = f"{ImageData.__module__}.{ImageData.__qualname__}"  # stands for the data module where none is chosen
 DATA_MODULES = [name for name in data.__all__ if name != "Augment" and inspect.isclass(getattr(data, name))]
-FROM_DATA = ("num_classes", "in_channels", "image_size")  # arguments of the task that the data module gives
+FROM_DATA = ("num_classes", "in_channels", "image_size", "classes")  # arguments of the task that the data module gives
 
 RUN_KEYS = {
     "config": "A YAML file. A later file or key overrides an earlier one.",

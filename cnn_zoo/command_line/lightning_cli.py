@@ -16,13 +16,15 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cnn_zoo.callbacks import GracefulStop, LossGuard, Progress, Resume
+from cnn_zoo.backbones.create import without_weights
+from cnn_zoo.callbacks import Distillation, GracefulStop, LossGuard, Progress, Resume
+from cnn_zoo.callbacks.best_epoch import forget_validation
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
 from cnn_zoo.callbacks.shared import RunTrainer
 from cnn_zoo.callbacks.tensorboard import TensorBoard
 from cnn_zoo.callbacks.whole_files import SaveConfig, WholeFileCheckpoints
 from cnn_zoo.command_line.compose import compose, name_without_yaml
-from cnn_zoo.command_line.help import RUN_KEYS, requested_help
+from cnn_zoo.command_line.help import FROM_DATA, RUN_KEYS, requested_help
 from cnn_zoo.command_line.messages import Parser, one_sentence
 from cnn_zoo.command_line.precision import TrainerKeys, choose_precision, refuse_half_precision_on_cpu
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
@@ -38,10 +40,10 @@ from cnn_zoo.command_line.refusals import (
     refuse_strategy,
 )
 from cnn_zoo.command_line.run import user_error_behind
+from cnn_zoo.command_line.starting_weights import recorded_weights, same_source
 from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
-from cnn_zoo.formats.backbone_file import require_finite
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
 from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run, removed_if_empty
@@ -66,6 +68,7 @@ class CLI(LightningCLI):
 
     def __init__(self, arguments: Sequence[str], doc: str = "", training: bool = True) -> None:
         self.training = training
+        self.distillation = Distillation()
         silence_lightning()
         silence_failed_writers()
         with report_as_user_error(MisconfigurationException, TypeError, ValueError, ImportError):
@@ -95,7 +98,7 @@ class CLI(LightningCLI):
             path = f"{default.callback.__module__}.{default.callback.__qualname__}"
             value = {"class_path": path} if default.on else None
             parser.add_argument(*names, type=default.accepted | None, default=value, help="null switches it off")
-        for name in ("num_classes", "in_channels", "image_size"):
+        for name in FROM_DATA:
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for old, new in MIXING_KEYS.items():
             parser.add_argument(f"--{old}", type=float, default=0.0, help=f"old name of {new}")
@@ -117,6 +120,8 @@ class CLI(LightningCLI):
         if "logger" not in config.trainer:
             raise UserError("trainer must be keys with values, such as {max_epochs: 20}.")
         move_mixing_to_data(config)
+        model = config.model
+        model.backbone_args, model.weights = without_weights(model.backbone, model.backbone_args, model.weights)
         refuse_impossible_values(config)
         if self.training:
             refuse_no_training(config.trainer)
@@ -132,8 +137,16 @@ class CLI(LightningCLI):
         self.precision = choose_precision(config.trainer, checkpoint, config.ckpt_path)  # config.yaml keeps `auto`
         if self.training:
             refuse_half_precision_on_cpu(self.precision, config.trainer.accelerator)
+        self.source_of_weights = self.choose_weights(model, checkpoint)
         if config.result_card:
             config.result_card.init_args.experiment = config.experiment
+
+    def choose_weights(self, model: Namespace, checkpoint: Mapping[str, Any]) -> str | None:
+        """Let the task load the weights to start from if it begins, and return their source for config.yaml."""
+        source = model.weights
+        if checkpoint or not self.training:
+            model.weights = recorded_weights(checkpoint)
+        return same_source(source, model.weights, self.config.ckpt_path) if checkpoint and self.training else source
 
     @property
     def experiment_folder(self) -> Path:
@@ -157,7 +170,10 @@ class CLI(LightningCLI):
         if path is None:
             return None
         if self.training and "optimizer_states" not in checkpoint:
-            raise UserError(f"{path} contains weights alone; training cannot continue from it.")
+            raise UserError(
+                f"{path} contains weights alone; training cannot continue from it, but --model.weights {path} starts a "
+                "new one from them."
+            )
         in_run_folder = "resume" in checkpoint and Path(path).parent.name == CHECKPOINTS
         return RunFolder(Path(path).parent.parent) if in_run_folder else None
 
@@ -165,6 +181,8 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
+        if self.model.loaded_weights:
+            rank_zero_only(print)(self.model.loaded_weights)
         refuse_batches_beyond_memory(self.datamodule)
         if self.training:
             refuse_batches_of_one(self.model, self.datamodule)
@@ -180,6 +198,10 @@ class CLI(LightningCLI):
         if not self.training:
             return Trainer(**config | {"callbacks": own_callbacks, "logger": False, "enable_checkpointing": False})
         refuse_callbacks(own_callbacks, self.model.hparams)
+        if self.config_init.finetuning:
+            self.config_init.finetuning.check(self.model.backbone, config["max_epochs"])
+        if self.model.hparams.teacher:
+            self.distillation.read(self.model, self.datamodule)
         self.run = self.make_run_folder()
         if config["logger"] in (None, True):
             config["logger"] = default_logger(self.run)
@@ -212,7 +234,7 @@ class CLI(LightningCLI):
     def configuration_to_save(self) -> str:
         """Return the whole configuration as YAML, without the checkpoint to continue from: it starts a new run."""
         config = self.config.clone()
-        config.ckpt_path = None
+        config.ckpt_path, config.model.weights = None, self.source_of_weights
         return self.parser.dump(config, skip_unset=False)
 
     def chosen_callbacks(self) -> dict[str, Callback]:
@@ -224,6 +246,8 @@ class CLI(LightningCLI):
             self.model.plateau_metric = "train/loss"
         if "early_stopping" in chosen:
             chosen["early_stopping"].strict = False  # a training of few steps may end before its first validation
+        if self.model.hparams.teacher:
+            chosen["distillation"] = self.distillation
         config = self.configuration_to_save()
         chosen |= {"loss_guard": LossGuard(), "save_config": SaveConfig(config)}
         if "checkpoint" in chosen:
@@ -231,16 +255,6 @@ class CLI(LightningCLI):
             chosen["graceful_stop"] = GracefulStop()
             chosen["resume"] = Resume(chosen["graceful_stop"], load_yaml(config))
         return chosen
-
-
-def forget_validation(chosen: dict[str, Callback]) -> None:
-    """Let no callback stop the training, or choose an epoch, by a validation that never comes."""
-    stopping, checkpoint = chosen.get("early_stopping"), chosen.get("checkpoint")
-    if stopping and stopping.monitor.startswith("val/"):
-        chosen.pop("early_stopping")
-    if checkpoint and (checkpoint.monitor or "").startswith("val/"):
-        checkpoint.monitor = None
-        checkpoint.save_top_k = min(checkpoint.save_top_k, 1)  # nothing orders several files
 
 
 def default_logger(run: RunFolder) -> TensorBoard:
@@ -282,11 +296,3 @@ def report_as_user_error(*errors: type[Exception], about: str = "") -> Iterator[
             raise
         sentence = one_sentence(str(error), [])
         raise user_error_behind(error) or UserError(f"The configuration cannot be used: {sentence}") from error
-
-
-def load_weights(task: Classification, path: str) -> None:
-    """Load a checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to its epoch."""
-    weights = {key: value for key, value in read_checkpoint(path).items() if key in ("state_dict", "hyper_parameters")}
-    task.on_load_checkpoint(weights)
-    require_finite(weights["state_dict"], path)
-    task.load_state_dict(weights["state_dict"])

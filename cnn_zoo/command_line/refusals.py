@@ -26,7 +26,7 @@ BATCH_SHARE = 0.1  # of the machine's memory: the maps of a network take several
 LONGEST_NAME, LONGEST_PART = 500, 200  # of an experiment: characters, and bytes of a folder
 REFUSED_CALLBACKS: dict[type[Callback], str] = {
     callbacks.BackboneFinetuning: "it freezes all of `backbone`, which here includes the head, so nothing would learn; "
-    "freeze parts of it in a callback of your own, derived from lightning.pytorch.callbacks.BaseFinetuning",
+    "freeze everything but the head with --finetuning.freeze body",
     callbacks.ModelPruning: "it renames the weights while it trains, so that the run could be neither continued nor "
     "exported; prune the network of load_backbone in Python with torch.nn.utils.prune",
     callbacks.LearningRateFinder: "it changes `learning_rate`, which this task has in model.optimizer_args and "

@@ -5,8 +5,9 @@ from contextlib import nullcontext
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnn_zoo.callbacks.shared import best_checkpoint
-from cnn_zoo.command_line.lightning_cli import CLI, load_weights, report_as_user_error
+from cnn_zoo.command_line.lightning_cli import CLI, report_as_user_error
 from cnn_zoo.command_line.process import report_lost_process
+from cnn_zoo.command_line.starting_weights import load_weights
 from cnn_zoo.data.workers import report_worker_errors
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.run_folder import locked, removed_if_empty

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn_zoo.backbones.create import create_model
+from cnn_zoo.backbones.weight_files import require_finite
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, require_regular_file, whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
@@ -69,15 +70,6 @@ def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module,
         ) from error
     require_finite(weights, path)
     return model.eval(), description
-
-
-def require_finite(weights: Mapping[str, Tensor], source: Any) -> None:
-    """Raise UserError if a weight is infinite or NaN."""
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(
-                f"The weights {printable(name)} in {source} are not finite numbers; use another checkpoint."
-            )
 
 
 def with_types_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from cnn_zoo.backbones.weights import WRAPPERS
+from cnn_zoo.backbones.weight_files import WRAPPERS, is_altered, is_state_dict
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable
 from cnn_zoo.formats.run_folder import BEST, LAST, PREVIOUS
@@ -27,42 +26,18 @@ def read_checkpoint(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"There is no checkpoint {str(path)!r}; RUN/checkpoints contains best.ckpt and last.ckpt.")
     path = Path(path)
     try:
-        altered = zipfile.is_zipfile(path) and _altered_file(path)
+        altered = zipfile.is_zipfile(path) and is_altered(path)
         content = torch.load(path, map_location=device, weights_only=True)
         refuse_plain_weights(path, content)
-        if altered or not _is_state_dict(content["state_dict"]) or not _has_dicts(content):
+        if altered or not is_state_dict(content["state_dict"]) or not _has_dicts(content):
             raise zipfile.BadZipFile
     except UserError:
         raise
     except Exception as error:  # at a damaged file, torch and zipfile raise errors of many types
         raise UserError(
-            f"{path} is not a checkpoint of this package, or it is damaged; nothing in it was run{_older(path)}."
+            f"{path} is not a checkpoint of this package, or it is damaged; nothing in it was run{_instead(path)}."
         ) from error
     return content
-
-
-def _altered_file(path: Path) -> bool:
-    """Return whether a file in the archive differs from its checksum. torch writes these, but does not check them.
-
-    A compressed file is not of torch either. It could be of any size once it is read.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            return True
-        return archive.testzip() is not None
-
-
-def _is_state_dict(content: Any) -> bool:
-    return isinstance(content, dict) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and _is_stored(tensor) for name, tensor in content.items()
-    )
-
-
-def _is_stored(tensor: Tensor) -> bool:
-    """Return whether all elements of a tensor are in the file. A view of few bytes can claim to have any shape."""
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        return False
-    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _has_dicts(content: dict[str, Any]) -> bool:
@@ -78,7 +53,7 @@ def refuse_plain_weights(path: Path, content: Any) -> None:
     if not isinstance(content, dict) or "backbone" in content.get("hyper_parameters", {}):
         return
     places = {"": content} | {f"[{key!r}]": value for key, value in content.items()}
-    found = {place: weights for place, weights in places.items() if _is_state_dict(weights) and weights}
+    found = {place: weights for place, weights in places.items() if is_state_dict(weights) and weights}
     for place, weights in found.items():
         names = [printable(name) for name in weights]
         loaded = f"torch.load({str(path)!r}, weights_only=True){place}"
@@ -87,12 +62,15 @@ def refuse_plain_weights(path: Path, content: Any) -> None:
             loaded = f"{{name.removeprefix({prefix!r}): w for name, w in {loaded}.items()}}"
         raise UserError(
             f"{path} contains weights alone ({names[0]}, …), without the description of their network that a "
-            "checkpoint of cnn_zoo.fit has; load them in Python: cnn_zoo.create_model(NAME, num_classes=…, "
+            f"checkpoint of cnn_zoo.fit has; start a training from them with --model.weights {path}, or load them in "
+            "Python: cnn_zoo.create_model(NAME, num_classes=…, "
             f"in_channels=…, image_size=…).load_state_dict({loaded})."
         )
 
 
-def _older(path: Path) -> str:
-    """Return the end of the message: which checkpoint to use instead of a damaged last.ckpt."""
+def _instead(path: Path) -> str:
+    """Return the end of the message: the checkpoint before a damaged last.ckpt, or the key for a safetensors file."""
+    if path.suffix == ".safetensors":
+        return f"; --model.weights {path} starts a training from its weights"
     older = [path.with_name(name) for name in (PREVIOUS, BEST) if path.with_name(name).is_file()]
     return f"; the checkpoint before it is {older[0]}" if path.name == LAST and older else ""

@@ -1,33 +1,32 @@
 """Image classification: one network, one label for each image."""
 
-import math
-import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cnn_zoo.backbones.create import check_network, create_model, memory_format
+from cnn_zoo.backbones.create import check_network, create_model, memory_format, start_from, without_weights
+from cnn_zoo.backbones.weights import LoadedWeights, StemChannels
 from cnn_zoo.errors import UserError
-from cnn_zoo.imports import call_checked, import_object
+from cnn_zoo.tasks.losses import check_distillation, label_loss, teacher_loss
+from cnn_zoo.tasks.optimizers import make_optimizer
+from cnn_zoo.tasks.parameter_groups import Rates
 from cnn_zoo.tasks.schedules import (
     TRIAL_STEPS,
-    check_rates,
     check_schedule,
+    length_of_training,
     lengths_left_out,
-    make_schedule,
     usual_interval,
+    warn_of_vanished_rate,
 )
 from cnn_zoo.tasks.scores import Scores
+from cnn_zoo.tasks.teachers import Teachers
 
 AUXILIARY_WEIGHT = 0.3  # of the loss of an auxiliary head, https://arxiv.org/abs/1409.4842
-GREATEST_FALL = 1e6  # a learning rate that falls by more in one epoch is warned of
 MOST_CLASSES_WITHOUT_TOP5 = 10  # with more, validation and test also report the top-5 accuracy
-OPTIMIZERS = ["torch.optim"]  # the modules in which a name without a dot is looked up
-
 if TYPE_CHECKING:
     Network = str | nn.Module
 else:
@@ -47,6 +46,11 @@ class Classification(LightningModule):
             network can be read again only if its class needs no arguments besides the sizes.
         backbone_args: The arguments of the network, such as {width: 0.5}.
         num_classes, in_channels, image_size: The sizes of the data; the commands fill them in.
+        weights: The weights to start from: a run folder, a file of weights, or
+            torchvision/ResNet18_Weights.IMAGENET1K_V1. A checkpoint has a dict here, which tells what they were.
+        new_head: Let the last layer start fresh. None: if the classes are others than those of the weights.
+        stem_channels: mean or sum: how the first layer reads another number of channels than that of the weights. It
+            takes the mean of the weights over the channels, or equal parts of their sum. None: it starts fresh.
         loss: cross_entropy, or mse: the mean squared error. The latter compares softmax outputs with one-hot labels.
         label_smoothing: The part of a label that all classes share, https://arxiv.org/abs/1512.00567. It counts in
             validation and test too, so that the losses can be compared.
@@ -61,11 +65,18 @@ class Classification(LightningModule):
             see `cnn_zoo.tasks.schedules.make_schedule`.
         scheduler_interval: The unit in which a schedule counts: step or epoch. None: OneCycleLR, CyclicLR and
             warmup_cosine count steps, all others epochs.
+        teacher: The run folder or the file of a trained network to learn from; or a list, whose answers are averaged.
+        distill: The part of the loss that compares with the teacher, from 0 to 1; the rest is that of the labels.
+        temperature: What logits are divided by before teacher and student are compared.
+        classes: The names of the classes; the commands fill them in.
     """
 
     backbone: Any  # a network of the zoo, or any other module
     schedule_length: int | None = None  # steps or epochs; None if the schedule has the same shape in any training
     plateau_metric = "val/loss"  # ReduceLROnPlateau's; train/loss where there is no validation
+    teachers: Teachers | None = None  # while a training with `teacher` runs; the callback Distillation sets it
+    rates = Rates()  # the learning rates of parts, which the callback Finetuning sets
+    loaded_weights: LoadedWeights | None = None  # what was loaded from `weights`
     _rate_of_epoch: float | None = None  # the learning rate with which the last epoch began
 
     def __init__(
@@ -84,6 +95,13 @@ class Classification(LightningModule):
         scheduler: str | None = None,
         scheduler_args: dict[str, Any] | None = None,
         scheduler_interval: Literal["step", "epoch"] | None = None,
+        weights: str | dict[str, str] | None = None,
+        new_head: bool | None = None,
+        stem_channels: StemChannels | None = None,
+        teacher: str | list[str] | None = None,
+        distill: float = 0.9,
+        temperature: float = 4.0,
+        classes: Sequence[str] = (),
     ) -> None:
         super().__init__()
         sizes: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
@@ -91,31 +109,37 @@ class Classification(LightningModule):
             model, backbone = backbone, f"{type(backbone).__module__}.{type(backbone).__qualname__}"
             check_network(backbone, model, **sizes)
         else:
+            backbone_args, weights = without_weights(backbone, backbone_args, weights)
             model = create_model(backbone, **sizes, **(backbone_args or {}))
+        if isinstance(weights, str):
+            options = {"new_head": new_head, "stem_channels": stem_channels, "classes": classes}
+            self.loaded_weights = start_from(model, backbone, weights, backbone_args or {}, **options)
+            weights = self.loaded_weights.record  # a checkpoint needs no other file
         if scheduler and scheduler_interval is None:
             scheduler_interval = usual_interval(scheduler)
-        self.save_hyperparameters()  # of a module, the name of its class
+        self.save_hyperparameters(ignore=["classes"])  # of a module, the name of its class
         self.backbone = model.to(memory_format=memory_format(model))
         top5 = num_classes > MOST_CLASSES_WITHOUT_TOP5
         self.train_scores, self.flip_scores = Scores(num_classes), Scores(num_classes)
+        self.agreement = Scores(num_classes)  # of the student with its teachers, in training
         self.val_scores, self.test_scores = Scores(num_classes, top5), Scores(num_classes, top5)
+        check_distillation(distill, temperature)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}; it must be from 0 to below 1.")
         if compile:
             self.backbone.compile()  # in place, so that names in checkpoints stay
         _, trial = self.optimizer_and_schedule(TRIAL_STEPS)  # refuses bad arguments now, before the data are read
         if scheduler and trial is not None:
-            check_schedule(scheduler, trial)
-        if isinstance(trial, ReduceLROnPlateau) and scheduler_interval == "step":
-            raise UserError(
-                "model.scheduler_interval is step, but ReduceLROnPlateau looks at the validation, which comes after an "
-                "epoch; leave it out."
-            )
+            check_schedule(scheduler, trial, scheduler_interval)
 
     @property
     def test_confusion(self) -> Tensor:
         """The counts over all ranks after a test (row: true class, column: predicted class)."""
         return self.test_scores.compute()["confusion"].cpu()
+
+    def on_fit_start(self) -> None:
+        if self.hparams.teacher and not self.teachers:
+            raise UserError("model.teacher is set; add cnn_zoo.callbacks.Distillation to the trainer's callbacks.")
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, num_classes) of normalised images (N, in_channels, H, W)."""
@@ -128,18 +152,11 @@ class Classification(LightningModule):
 
         Where images were mixed, it is share * loss(labels) + (1 - share) * loss(partner_labels).
         """
+        kind, smoothing = self.hparams.loss, self.hparams.label_smoothing
         if partner_labels is None:
-            return self.loss_of_one_label(logits, labels)
-        first, second = (self.loss_of_one_label(logits, target) for target in (labels, partner_labels))
+            return label_loss(logits, labels, kind, smoothing)
+        first, second = (label_loss(logits, target, kind, smoothing) for target in (labels, partner_labels))
         return share * first + (1 - share) * second
-
-    def loss_of_one_label(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of logits (N, num_classes) with one label for each image (N)."""
-        smoothing = self.hparams.label_smoothing
-        if self.hparams.loss == "cross_entropy":
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        target = F.one_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing / logits.shape[1]
-        return F.mse_loss(logits.softmax(1), target)
 
     # Steps
 
@@ -151,10 +168,20 @@ class Classification(LightningModule):
         else:
             logits = self.backbone(images)
         loss = self.loss(logits, labels, *mixture)
+        if self.teachers:
+            loss = self.distilled(self.teachers, loss, logits, images)
         self.train_scores.update(loss, logits, labels)
         for auxiliary_logits in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * self.loss(auxiliary_logits, labels, *mixture)
         return loss
+
+    def distilled(self, teachers: Teachers, loss: Tensor, logits: Tensor, images: Tensor) -> Tensor:
+        """Return the loss with that of the teachers' answers, https://arxiv.org/abs/1503.02531."""
+        share, temperature = self.hparams.distill, self.hparams.temperature
+        probabilities = teachers.probabilities(images, temperature)
+        soft = teacher_loss(logits, probabilities, temperature)
+        self.agreement.update(soft, logits, probabilities.argmax(1))
+        return share * soft + (1 - share) * loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, self.val_scores)
@@ -177,7 +204,11 @@ class Classification(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
-        self._warn_of_vanished_rate()
+        self.agreement.reset()
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        if self.global_rank == 0:
+            warn_of_vanished_rate(self._rate_of_epoch, rate, self.current_epoch, self.hparams)
+        self._rate_of_epoch = rate
 
     def on_validation_epoch_start(self) -> None:
         self.val_scores.reset()
@@ -188,7 +219,8 @@ class Classification(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if ends_epoch(self.trainer):  # on_train_epoch_end would be too late: callbacks come before the module there
-            self._log("train", self.train_scores)
+            taught = {"train/teacher_agreement": self.agreement.compute()["accuracy"]} if self.teachers else {}
+            self._log("train", self.train_scores, taught)
 
     def on_validation_epoch_end(self) -> None:
         self._log("val", self.val_scores)
@@ -198,8 +230,9 @@ class Classification(LightningModule):
         if self.hparams.test_flip:
             self.log("test/accuracy_flip", self.flip_scores.compute()["accuracy"], sync_dist=True)
 
-    def _log(self, stage: str, scores: Scores) -> None:
+    def _log(self, stage: str, scores: Scores, more: Mapping[str, Tensor] | None = None) -> None:
         values = {f"{stage}/{name}": value for name, value in scores.compute().items() if name != "confusion"}
+        values |= more or {}
         values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis counts epochs
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
@@ -209,7 +242,7 @@ class Classification(LightningModule):
         name = self.hparams.scheduler
         if name is None:
             return {"optimizer": self.optimizer_and_schedule(TRIAL_STEPS)[0]}
-        length = self._length_of_training()
+        length = length_of_training(self.trainer, self.hparams.scheduler_interval)
         is_known = 0 < length < float("inf")
         if lengths_left_out(name, self.hparams.scheduler_args or {}):
             if not is_known:
@@ -229,53 +262,24 @@ class Classification(LightningModule):
             scheduler["frequency"] = self.trainer.check_val_every_n_epoch or 1
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
-    def _length_of_training(self) -> float:
-        """Return the steps or epochs of the training, as the schedule counts; infinite or -1 if it has no end."""
-        trainer = self.trainer
-        if self.hparams.scheduler_interval == "step":
-            return trainer.estimated_stepping_batches
-        epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
-        if trainer.max_steps == -1:
-            return epochs
-        if trainer.train_dataloader is None:
-            trainer.fit_loop.setup_data()
-        steps_of_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-        needed = math.ceil(trainer.max_steps / steps_of_epoch)
-        return needed if epochs == -1 else min(epochs, needed)
-
-    def _warn_of_vanished_rate(self) -> None:
-        """Say in one line that the learning rate has fallen to nothing within the last epoch."""
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        before, self._rate_of_epoch = self._rate_of_epoch, rate
-        if before is not None and rate * GREATEST_FALL < before and self.global_rank == 0:
-            sys.stderr.write(
-                f"warning: the learning rate fell from {before:.1e} to {rate:.1e} in epoch {self.current_epoch}, so "
-                f"the network hardly learns any more; {self.hparams.scheduler} counts "
-                f"{self.hparams.scheduler_interval}s, see --model.scheduler_interval.\n"
-            )
-
     def optimizer_and_schedule(self, length: int) -> tuple[torch.optim.Optimizer, Any]:
         """Return a new optimizer and its schedule (or None) for a training of `length` steps or epochs."""
-        name, arguments = self.hparams.optimizer, self.hparams.optimizer_args or {}
-        check_rates("model.optimizer_args", arguments)
-        check_rates("model.scheduler_args", self.hparams.scheduler_args or {})
-        optimizer = call_checked(import_object(name, OPTIMIZERS), name, self.parameters(), **arguments)
-        if isinstance(optimizer, torch.optim.SparseAdam):
-            raise UserError("model.optimizer is SparseAdam, which takes sparse gradients alone; use Adam.")
-        if self.hparams.scheduler is None:
-            return optimizer, None
-        return optimizer, make_schedule(self.hparams.scheduler, optimizer, self.hparams.scheduler_args or {}, length)
+        parameters = self.rates.groups(self.backbone) if self.rates else self.parameters()
+        return make_optimizer(self.hparams, parameters, length)
 
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not self.trainer.is_last_batch:  # in the middle of an epoch
             checkpoint["train_scores"] = self.train_scores.sums()
+            if self.teachers:
+                checkpoint["agreement"] = self.agreement.sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._refuse_other_network(checkpoint)
-        if "train_scores" in checkpoint and self.global_rank == 0:  # rank 0 takes the sums over all ranks
-            self.train_scores.restore(checkpoint["train_scores"])
+        for name in ("train_scores", "agreement"):
+            if name in checkpoint and self.global_rank == 0:  # rank 0 takes the sums over all ranks
+                getattr(self, name).restore(checkpoint[name])
 
     def _refuse_other_network(self, checkpoint: dict[str, Any]) -> None:
         shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LRScheduler, ReduceLROnPlateau
 
@@ -18,6 +19,7 @@ SCHEDULES = ["torch.optim.lr_scheduler", __name__]  # the modules in which a nam
 LENGTHS = ("total_steps", "T_max", "total_iters", "step_size_up")  # the arguments that are lengths
 RATES = ("lr", "max_lr")  # the arguments that are learning rates
 TRIAL_STEPS = 100  # a length for the schedule that is built only to check its arguments
+GREATEST_FALL = 1e6  # a learning rate that falls by more in one epoch is warned of
 ROUNDING = 1e-9  # a schedule that ends at 0 may end a little below it
 
 
@@ -70,6 +72,20 @@ def lengths_left_out(path: str, arguments: dict[str, Any]) -> list[str]:
     return [key for key in LENGTHS if key in accepted and key not in arguments]
 
 
+def length_of_training(trainer: Trainer, interval: Literal["step", "epoch"]) -> float:
+    """Return the steps or epochs of a training; infinite or -1 if it has no end."""
+    if interval == "step":
+        return trainer.estimated_stepping_batches
+    epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
+    if trainer.max_steps == -1:
+        return epochs
+    if trainer.train_dataloader is None:
+        trainer.fit_loop.setup_data()
+    steps_of_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    needed = math.ceil(trainer.max_steps / steps_of_epoch)
+    return needed if epochs == -1 else min(epochs, needed)
+
+
 def usual_interval(path: str) -> Literal["step", "epoch"]:
     """Return the unit in which a schedule counts unless it is told otherwise.
 
@@ -78,6 +94,23 @@ def usual_interval(path: str) -> Literal["step", "epoch"]:
     """
     accepted = inspect.signature(import_object(path, SCHEDULES)).parameters
     return "step" if {"total_steps", "step_size_up"} & accepted.keys() else "epoch"
+
+
+def warn_of_vanished_rate(before: float | None, rate: float, epoch: int, hparams: Mapping[str, Any]) -> None:
+    """Say in one line that the learning rate has fallen to nothing within the last epoch.
+
+    Args:
+        before: The learning rate with which that epoch began, if there was one.
+        rate: The learning rate now.
+        epoch: The number of the epoch that begins, from 0, which is that of the last one from 1.
+        hparams: The hyper-parameters of the task.
+    """
+    if before is not None and rate * GREATEST_FALL < before:
+        sys.stderr.write(
+            f"warning: the learning rate fell from {before:.1e} to {rate:.1e} in epoch {epoch}, so the network hardly "
+            f"learns any more; {hparams['scheduler']} counts {hparams['scheduler_interval']}s, see "
+            "--model.scheduler_interval.\n"
+        )
 
 
 def check_rates(key: str, arguments: Mapping[str, Any]) -> None:
@@ -93,11 +126,16 @@ def check_rates(key: str, arguments: Mapping[str, Any]) -> None:
                 raise UserError(f"{key}.{name} is {given!r}; a learning rate is a number above 0, such as 0.001.")
 
 
-def check_schedule(path: str, schedule: Any) -> None:
+def check_schedule(path: str, schedule: Any, interval: str | None = None) -> None:
     """Raise UserError for a schedule that fails after some of its steps, or whose rates are no learning rates.
 
-    It is run to its end, so it must have been built for this check alone, for TRIAL_STEPS.
+    It is run to its end, so it must have been built for this check alone, for TRIAL_STEPS. A plateau counts epochs.
     """
+    if isinstance(schedule, ReduceLROnPlateau) and interval == "step":
+        raise UserError(
+            "model.scheduler_interval is step, but ReduceLROnPlateau looks at the validation, which comes after an "
+            "epoch; leave it out."
+        )
     if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
         return
     for step in range(1, min(TRIAL_STEPS, getattr(schedule, "total_steps", TRIAL_STEPS))):

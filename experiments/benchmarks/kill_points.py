@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/kill_points.py [POINTS] [SEED] | tee experiments/benchmarks/kill_points.txt
 
-Each point takes the next of four recipes (small nets on the bundled samples) and of three signals, and sends the
+Each point takes the next of five recipes (small nets on the bundled samples) and of three signals, and sends the
 signal at a random step, a random moment later. A third of the trainings is stopped twice. Then `--ckpt_path last`
 continues it. Compared bit for bit: the last checkpoint (weights, averaged weights, optimizer, schedule, random state,
 early stopping), the best one, metrics.csv, all of TensorBoard's scalars and the result card's figures; also the names
@@ -81,6 +81,18 @@ RECIPES: dict[str, dict[str, Any]] = {
             "gradient_clip_val": 1.0,
             "log_every_n_steps": 3,
         },
+    },
+    "finetuned": {  # parts that thaw one after the other, learning rates of parts, weight averaging
+        "model": SIMPLE | {"scheduler": "cnn_zoo.tasks.warmup_cosine", "optimizer_args": {"lr": 0.003}},
+        "data": CIFAR10 | {"init_args": {"batch_size": 50, "augment": {"crop": 4, "flip": 0.5}}},
+        "finetuning": {
+            "freeze": ["stem", "stages"],
+            "until_epoch": [2, 1],
+            "rates": {"stem": 0.1, "stages": 0.3},
+            "decay_all": False,
+        },
+        "ema": {"decay": 0.9},
+        "trainer": {"max_epochs": 4, "log_every_n_steps": 5},
     },
     "stepped": {  # ends after some steps, inside an epoch; validations that do not follow the epochs
         "model": {
