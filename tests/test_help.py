@@ -11,14 +11,14 @@ from lightning.pytorch import Trainer
 
 from cnn_zoo import data, fit, test
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
-from cnn_zoo.command_line.help import LIGHTNING_OPTIONS, TEST_KEYS, TRAINER_KEYS, help_topic
+from cnn_zoo.command_line.help import LIGHTNING_OPTIONS, RARE, TEST_KEYS, TRAINER_KEYS, help_topic
 from cnn_zoo.command_line.key_table import options_of, texts_of
 from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.tasks import Classification
 
 DATA_MODULES = [name for name in data.__all__ if inspect.isclass(kind := getattr(data, name)) and kind is not Augment]
-FROM_DATA = {"num_classes", "in_channels", "image_size"}
+FROM_DATA = {"num_classes", "in_channels", "image_size", "classes"}
 TITLES = ["Run", "Network, loss", "Data", "Augmentation", "Lightning's trainer", "Callbacks"]
 
 
@@ -72,11 +72,14 @@ def test_the_groups_have_an_order(show):
     assert found == TITLES
 
 
-def test_all_keys_of_model_data_augmentation_and_callbacks_are_there(show):
+def test_all_usual_keys_of_model_data_augmentation_and_callbacks_are_there(show):
+    rare = {f"{group}.{name}" for group, names in RARE.items() for name in names}
     expected = {f"model.{name}" for name in options_of(Classification) if name not in FROM_DATA}
     expected |= {f"data.{name}" for name in options_of(ImageData) if name != "augment"}
     expected |= {f"data.augment.{name}" for name in options_of(Augment)}
-    assert expected | set(DEFAULT_CALLBACKS) <= keys_of(show("--help")).keys()
+    assert expected - rare | set(DEFAULT_CALLBACKS) <= keys_of(show("--help")).keys()
+    groups = show("--model.help") + show("--data.help", "CIFAR10")
+    assert rare <= keys_of(groups).keys()
 
 
 def test_every_key_has_a_value_and_a_text(show):

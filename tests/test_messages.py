@@ -49,7 +49,8 @@ WORDS = [
     ),
     ("--model.scheduler ExponentialLR --model.scheduler_args.gamma -1", "the learning rate -0.004 after 1 of its"),
     ("--model.scheduler warmup_cosine --model.scheduler_args.warmup 2", "scheduler_args.warmup is 2; it must be a"),
-    ("--model.weights x", "no key 'model.weights'; did you mean 'model.backbone_args.weights'?"),
+    ("--weights x", "no key 'weights'; did you mean 'model.weights'?"),
+    ("--model.weights x", "There are no weights 'x': it must be a run folder, a file of weights, or weights of torch"),
     ("--lr 1", "no key 'lr'; did you mean 'model.optimizer_args.lr'?"),
     ("--data.workers 2", "takes no option 'workers'; did you mean 'num_workers'?"),
     ("--model.scheduler_args.max_lr 1e30", "loss became nan at step 1"),
@@ -228,7 +229,7 @@ def test_a_command_without_a_configuration(invoke):
         ("trainer.gpus", "trainer.devices"),
         ("seed", "seed_everything"),
         ("model.learning_rate", "model.optimizer_args.lr"),
-        ("pretrained", "model.backbone_args.weights"),
+        ("pretrained", "model.weights"),
     ],
 )
 def test_the_key_that_was_meant_is_suggested(word, meant):

@@ -92,14 +92,15 @@ def write_other_network(path):
     [
         (write_text, "net.safetensors is not a safetensors file"),
         (write_malicious, "net.safetensors is not a safetensors file"),
-        (write_other_network, "net.safetensors are of another network"),
-        (lambda path: None, "There are no weights of torchvision named"),
+        (write_other_network, "net.safetensors are of another network than this LeNet"),
+        (lambda path: None, "net.safetensors': it must be a run folder"),
     ],
     ids=["text", "malicious", "other network", "missing"],
 )
-def test_initial_weights(write, message, check_refused, tmp_path):
+@pytest.mark.parametrize("key", ["--model.weights", "--model.backbone_args.weights"])
+def test_initial_weights(key, write, message, check_refused, tmp_path):
     write(tmp_path / "net.safetensors")
-    check_refused(message, fit, "--model.backbone_args.weights", tmp_path / "net.safetensors")
+    check_refused(message, fit, key, tmp_path / "net.safetensors")
 
 
 def test_the_malicious_pickle_would_have_run(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ KEY = "finetuning"
 
 
 class Finetuning(Callback):
-    """A callback that freezes parts of the network, and gives parts learning rates of their own.
+    """A callback that freezes parts of the network, or sets their learning rates.
 
     A part is stem, stages, stages.0, head or any other submodule; body is everything but the head. Frozen parameters
     get no gradient and do not change, weight decay included. Batch norms of a frozen part use their saved statistics
@@ -29,7 +29,7 @@ class Finetuning(Callback):
     Args:
         freeze: The frozen parts, with commas between them or as a list.
         until_epoch: The number of epochs that they are frozen for; or a list, one number for each part, of which null
-            means always. Defaults to the whole training.
+            means always, as null does alone.
         rates: The learning rates of parts as factors of the optimizer's, such as {stages: 0.1, stem: 0.1}.
         decay_all: Whether weight decay applies to norms and biases, too.
     """

@@ -37,6 +37,11 @@ ANY_DATA = f"{ImageData.__module__}.{ImageData.__qualname__}"  # stands for the 
 DATA_MODULES = [name for name in data.__all__ if name != "Augment" and inspect.isclass(getattr(data, name))]
 FROM_DATA = ("num_classes", "in_channels", "image_size", "classes")  # arguments of the task that the data module gives
 
+RARE = {  # keys that are not in the short help
+    "model": ("scheduler_interval", "new_head", "stem_channels", "distill", "temperature"),
+    "data": ("split_seed", "folds", "fold"),
+}
+
 RUN_KEYS = {
     "config": "A YAML file. A later file or key overrides an earlier one.",
     "experiment": "The name of the run. Defaults to the YAML's path.",
@@ -241,7 +246,7 @@ def group_keys(group: str, config: Namespace, names: Sequence[str] | None = None
     kind, values = class_and_values(group, config)
     if group == "trainer" and short:
         names = names or list(TRAINER_KEYS)
-    left_out = {"model": FROM_DATA, "data": ("augment",)}.get(group, ())
+    left_out = {"model": FROM_DATA, "data": ("augment",)}.get(group, ()) + (RARE.get(group, ()) if short else ())
     names = names or [name for name in options_of(kind) if name not in left_out]
     keys = keys_of(kind, group, values, LIGHTNING_OPTIONS.get(group, {}), names)
     if group == "data":

@@ -45,8 +45,8 @@ class Classification(LightningModule):
         backbone: A network of `cnn_zoo.summary all`, or an import path. From Python also a module. A file of such a
             network can be read again only if its class needs no arguments besides the sizes.
         backbone_args: The arguments of the network, such as {width: 0.5}.
-        num_classes, in_channels, image_size: The sizes of the data; the commands fill them in.
-        weights: The weights to start from: a run folder, a file of weights, or
+        num_classes, in_channels, image_size, classes: Sizes and class names of the data; the commands fill them in.
+        weights: A run folder or a file whose weights to start from. Weights of torchvision have a name such as
             torchvision/ResNet18_Weights.IMAGENET1K_V1. A checkpoint has a dict here, which tells what they were.
         new_head: Let the last layer start fresh. None: if the classes are others than those of the weights.
         stem_channels: mean or sum: how the first layer reads another number of channels than that of the weights. It
@@ -65,10 +65,9 @@ class Classification(LightningModule):
             see `cnn_zoo.tasks.schedules.make_schedule`.
         scheduler_interval: The unit in which a schedule counts: step or epoch. None: OneCycleLR, CyclicLR and
             warmup_cosine count steps, all others epochs.
-        teacher: The run folder or the file of a trained network to learn from; or a list, whose answers are averaged.
+        teacher: A run folder or a file of a network to learn from. The answers of a list of them are averaged.
         distill: The part of the loss that compares with the teacher, from 0 to 1; the rest is that of the labels.
         temperature: What logits are divided by before teacher and student are compared.
-        classes: The names of the classes; the commands fill them in.
     """
 
     backbone: Any  # a network of the zoo, or any other module
