@@ -275,3 +275,17 @@ def test_the_facts_know_every_pixel():
     data.sets["train"][0][-1, -1, -1] += 1
     changed = [key for key, value in data.facts().items() if value != before[key]]
     assert changed == ["The training set"]
+
+
+# Grey and RGB
+
+
+def test_colour_images_become_grey_and_grey_ones_rgb():
+    grey, rgb = ready(CIFAR10(sample=True, in_channels=1)), ready(MNIST(sample=True, in_channels=3))
+    assert grey.sets["train"][0].shape[-1] == len(grey.mean) == grey.in_channels == 1
+    assert rgb.sets["train"][0].shape[-1] == len(rgb.std) == rgb.in_channels == 3
+
+
+def test_other_channels_are_refused():
+    with pytest.raises(UserError, match="data.in_channels is 2; it must be 1"):
+        MNIST(sample=True, in_channels=2)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from cnn_zoo.data import mean_std, normalize
+from cnn_zoo.data.normalize import constants, to_channels
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 
@@ -41,3 +43,31 @@ def test_mean_and_deviation_are_of_all_pixels(images):
     mean, std = mean_std(images)
     assert mean == pytest.approx(pixels.mean(0).tolist())
     assert std == pytest.approx(pixels.std(0, correction=0).tolist())
+
+
+# Grey and RGB
+
+
+def test_grey_is_that_of_pillow(images):
+    grey = torch.stack([torch.tensor(list(Image.fromarray(image.numpy()).convert("L").getdata())) for image in images])
+    assert torch.equal(to_channels(images, 1).flatten(1).long(), grey)
+
+
+def test_rgb_of_grey_has_three_equal_channels(images):
+    grey = images[..., :1]
+    assert torch.equal(to_channels(grey, 3), torch.cat([grey] * 3, dim=-1))
+    assert torch.equal(to_channels(to_channels(grey, 3), 1), grey)
+
+
+def test_the_constants_follow_the_channels():
+    assert constants("mean", None, (0.25,), 3) == (0.25,) * 3
+    assert constants("mean", None, (0.5, 0.25, 0.125), 1) == pytest.approx((0.31050,))
+    assert constants("mean", 0.5, (0.25,), 3) == (0.5,) * 3
+    assert constants("std", None, (), 3) == ()
+
+
+def test_the_mean_of_grey_images_is_that_of_the_colours(images):
+    mean, std = mean_std(images)
+    grey_mean, grey_std = mean_std(to_channels(images, 1))
+    assert grey_mean == pytest.approx(constants("mean", None, mean, 1), abs=2e-3)
+    assert grey_std[0] < constants("std", None, std, 1)[0]

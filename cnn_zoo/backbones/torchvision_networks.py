@@ -67,6 +67,26 @@ def names_torchvision_weights(source: str) -> bool:
     return source.startswith(PREFIX) or WEIGHTS_NAME.fullmatch(source) is not None
 
 
+def find_member(source: str) -> Any:
+    """Return the member of torchvision's weights enums that a source names, or raise UserError."""
+    from torchvision import models
+
+    name = source.removeprefix(PREFIX)
+    try:
+        return models.get_weight(name)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise UserError(
+            f"There are no weights of torchvision named {name!r} ({error}); a name looks like {EXAMPLE}."
+        ) from error
+
+
+def torchvision_images(source: str) -> dict[str, Any]:
+    """Return what the network of torchvision's weights expects of images: image_size, in_channels, mean, std."""
+    transforms = find_member(source).transforms()
+    sides, mean, std = transforms.crop_size, transforms.mean, transforms.std
+    return {"image_size": int(sides[0]), "in_channels": 3, "mean": list(mean), "std": list(std)}
+
+
 def torchvision_weights(source: str, twin: nn.Module | None = None) -> Weights:
     """Return weights of torchvision.
 
@@ -80,13 +100,7 @@ def torchvision_weights(source: str, twin: nn.Module | None = None) -> Weights:
     """
     from torchvision import models
 
-    name = source.removeprefix(PREFIX)
-    try:
-        member = models.get_weight(name)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise UserError(
-            f"There are no weights of torchvision named {name!r} ({error}); a name looks like {EXAMPLE}."
-        ) from error
+    member, name = find_member(source), source.removeprefix(PREFIX)
     classifiers = models.list_models(module=models)
     architecture = next((m for m in classifiers if models.get_model_weights(m) is type(member)), "another network")
     try:

@@ -19,6 +19,7 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "net.")  # of DDP, t
 ENTRIES = ("state_dict", "model", "net", "model_state_dict")  # where training scripts keep the weights in a file
 OF_A_RUN = ("checkpoints/best.ckpt", "backbone.safetensors")  # the files of a run folder that contain its network
 IMAGES = {"classes", "mean", "std"}  # the keys of the data module's state in a checkpoint of this package
+IMAGE_KEYS = ("image_size", "in_channels", "mean", "std")
 HASHED_AT_ONCE = 1 << 20  # bytes
 MOST_SHOWN = 5  # names in a message
 EXAMPLE = "torchvision/ResNet18_Weights.IMAGENET1K_V1"
@@ -34,6 +35,7 @@ class Weights:
         sha256: The checksum of the file; empty for weights of torchvision.
         network: The name of the network that the file gives; empty if unknown.
         classes: The class names that the file gives; empty if unknown.
+        images: What the network expects of images, as far as it is known: image_size, in_channels, mean, std.
     """
 
     source: str
@@ -41,6 +43,7 @@ class Weights:
     sha256: str = ""
     network: str = ""
     classes: list[str] = field(default_factory=list)
+    images: dict[str, Any] = field(default_factory=dict)
 
 
 def read_weights(source: str) -> Weights:
@@ -108,30 +111,31 @@ def read_safetensors(source: str, path: Path) -> Weights:
     except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
         reason = printable(error).rstrip(".")
         raise UserError(f"{path} is not a safetensors file, or it is damaged ({reason}).") from error
-    return Weights(source, tensors, sha256_of(path), plain_text(texts.get("backbone")), plain_texts(texts))
+    values = {name: value_of(text) for name, text in texts.items() if name in ("backbone", "classes", *IMAGE_KEYS)}
+    return described(source, tensors, path, values)
 
 
-def plain_text(text: str | None) -> str:
-    """Return the string in a JSON text, or an empty one."""
+def value_of(text: str) -> Any:
+    """Return the value of a JSON text, or None."""
     try:
-        value = json.loads(text or '""')
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return ""
-    return value if isinstance(value, str) else ""
+        return None
 
 
-def plain_texts(texts: Mapping[str, str]) -> list[str]:
-    """Return the class names in the metadata of a file, or an empty list."""
-    try:
-        return class_names(json.loads(texts.get("classes", "[]")))
-    except (ValueError, RecursionError):
-        return []
+def described(source: str, tensors: dict[str, Tensor], path: Path, values: Mapping[str, Any]) -> Weights:
+    """Return weights with those of the values that have the right type: a file may contain anything."""
+    network, classes = values.get("backbone"), values.get("classes")
+    are_names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    images = {name: values[name] for name in IMAGE_KEYS if are_numbers(values.get(name))}
+    name = network if isinstance(network, str) else ""
+    return Weights(source, tensors, sha256_of(path), name, list(classes or ()) if are_names else [], images)
 
 
-def class_names(value: Any) -> list[str]:
-    """Return a list of strings as it is, and anything else as an empty list."""
-    is_list = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-    return list(value) if is_list else []
+def are_numbers(value: Any) -> bool:
+    """Return whether a value is a number, or a list of some."""
+    values = value if isinstance(value, list | tuple) and value else [value]
+    return all(isinstance(number, int | float) and not isinstance(number, bool) for number in values)
 
 
 def read_pickle(source: str, path: Path) -> Weights:
@@ -151,11 +155,12 @@ def read_pickle(source: str, path: Path) -> Weights:
             f"{path} contains {entries}, but no state dict; it must be one, or have one as its entry "
             f"{' or '.join(ENTRIES)}."
         )
-    described = content.get("hyper_parameters")
-    network = described.get("backbone") if isinstance(described, dict) else ""
-    states = (value for value in content.values() if isinstance(value, dict) and value.keys() == IMAGES)
-    classes = next((class_names(state["classes"]) for state in states), [])
-    return Weights(source, dict(tensors), sha256_of(path), network if isinstance(network, str) else "", classes)
+    saved = content.get("hyper_parameters")
+    values = dict(saved) if isinstance(saved, dict) else {}
+    for state in content.values():
+        if isinstance(state, dict) and state.keys() == IMAGES:  # that of the data module
+            values |= state
+    return described(source, dict(tensors), path, values)
 
 
 def damaged(path: Path) -> UserError:

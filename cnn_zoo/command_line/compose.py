@@ -11,6 +11,7 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from cnn_zoo.command_line.key_table import options_of
+from cnn_zoo.command_line.starting_weights import with_images_like
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import read_text
 from cnn_zoo.formats.run_folder import LARGEST_CONFIG, load_yaml
@@ -58,9 +59,10 @@ def compose(words: Sequence[str]) -> list[str]:
       other arguments that the new module takes, such as the batch size.
     - Where a second YAML sets some arguments of the same one, words after it keep the others.
     - `--experiment` names the run after the YAML files.
+    - `--like RUN` becomes keys of the data, see `with_images_like`.
     - A logger that the command line names without a folder, such as CSVLogger, gets the folder `logs`.
     """
-    configs, keys = split(words)
+    configs, keys = split(with_images_like(words))
     composed: list[str] = []
     values = default_values()
     for source in [*configs, keys]:

@@ -39,13 +39,14 @@ FROM_DATA = ("num_classes", "in_channels", "image_size", "classes")  # arguments
 
 RARE = {  # keys that are not in the short help
     "model": ("scheduler_interval", "new_head", "stem_channels", "distill", "temperature"),
-    "data": ("split_seed", "folds", "fold"),
+    "data": ("split_seed", "folds", "fold", "train_fraction", "mean", "std", "in_channels"),
 }
 
 RUN_KEYS = {
     "config": "A YAML file. A later file or key overrides an earlier one.",
     "experiment": "The name of the run. Defaults to the YAML's path.",
     "ckpt_path": "The checkpoint to continue or to test; last: the newest run's.",
+    "like": "A run or weights whose image size, channels, mean and std the data get.",
     "seed_everything": "The seed of all random numbers.",
     "print_config": "Print the configuration as it would run, and exit.",
 }

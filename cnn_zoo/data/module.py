@@ -14,7 +14,7 @@ from cnn_zoo.data.augmentation import Augment, Augmentation, TrainingBatch
 from cnn_zoo.data.batches import Batches, RawBatch
 from cnn_zoo.data.contact_sheet import SAMPLES, read_sheet
 from cnn_zoo.data.download import default_root
-from cnn_zoo.data.normalize import normalize, per_channel
+from cnn_zoo.data.normalize import constants, normalize, to_channels
 from cnn_zoo.data.resize import resize
 from cnn_zoo.data.split import Split
 from cnn_zoo.errors import UserError
@@ -46,6 +46,7 @@ class ImageData(LightningDataModule):
         std: The standard deviation that they are divided by, likewise. Defaults to the data set's.
         image_size: The side in pixels of the images that the network gets. The images stay in memory as they are
             stored. Each batch is resized on its device, after `augment`. Defaults to the data set's.
+        in_channels: 1 makes RGB images grey, 3 gives grey images three equal channels. Defaults to the data set's.
     """
 
     classes: tuple[str, ...]
@@ -72,8 +73,11 @@ class ImageData(LightningDataModule):
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
         image_size: int | None = None,
+        in_channels: int | None = None,
     ) -> None:
         super().__init__()
+        if in_channels not in (None, 1, 3):
+            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
         if root == "":
             raise UserError("data.root is empty; name the folder of the data, or leave it out.")
         self.root = default_root() if root is None else Path(os.path.expanduser(root))
@@ -84,8 +88,9 @@ class ImageData(LightningDataModule):
         self.sample, self.batch_size = sample, batch_size
         self.augment, self.transforms, self.num_workers = augment, transforms or [], num_workers
         self.progressive = progressive
-        self.mean = self.mean if mean is None else per_channel("mean", mean, self.in_channels)
-        self.std = self.std if std is None else per_channel("std", std, self.in_channels)
+        self.in_channels = in_channels or self.in_channels
+        self.mean = constants("mean", mean, self.mean, self.in_channels)
+        self.std = constants("std", std, self.std, self.in_channels)
         self.image_size = self.image_size if image_size is None else image_size
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}  # images uint8 (N, H, W, C), labels int64 (N)
         self._loaders: list[Batches] = []
@@ -129,7 +134,7 @@ class ImageData(LightningDataModule):
 
     @property
     def world_size(self) -> int:
-        """Return the number of processes that train together."""
+        """The number of processes that train together."""
         return self.trainer.world_size if self.trainer else 1
 
     @property
@@ -152,7 +157,8 @@ class ImageData(LightningDataModule):
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         """Return the whole training or test set, or the bundled sample of it."""
-        return read_sheet(self.sheet(train), self.num_classes) if self.sample else self.load(train)
+        images, labels = read_sheet(self.sheet(train), self.num_classes) if self.sample else self.load(train)
+        return to_channels(images, self.in_channels) if isinstance(images, Tensor) else images, labels
 
     def prepare_data(self) -> None:
         if not self.sample:
@@ -199,6 +205,7 @@ class ImageData(LightningDataModule):
             "data": self.name,
             "data.sample": self.sample,
             "data.image_size": self.image_size,
+            "data.in_channels": self.in_channels,
             "data.val_fraction": self.splitting.val_fraction,
             "data.split_seed": self.splitting.seed,
             "data.folds": self.splitting.folds,
