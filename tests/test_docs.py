@@ -127,7 +127,8 @@ def small_version(words: tuple[str, ...]) -> list[str]:
         epochs = ["--trainer.max_epochs", str(RUN_EPOCHS)] if "last" in options else []  # its schedule has ended
         return [name, *options, *epochs, *NO_FILES.split()]
     sample = [] if {"ImageFolder", "cnn_zoo.data.ImageFolder"} & set(options) else ["--data.sample", "true"]
-    return [name, *options, *SMALL.split(), *sample]
+    epochs = ["--trainer.max_epochs", "3"] if "--finetuning.until_epoch" in options else []  # it has stages
+    return [name, *options, *SMALL.split(), *epochs, *sample]
 
 
 @pytest.mark.parametrize("command", OURS, ids=str)

@@ -132,7 +132,7 @@ class CLI(LightningCLI):
         refuse_checkpoints_elsewhere(config)
         if self.training and config.ckpt_path == "last":
             config.ckpt_path = self.newest_checkpoint()
-        checkpoint = read_checkpoint(config.ckpt_path) if config.ckpt_path else {}
+        checkpoint = read_checkpoint(config.ckpt_path) if config.ckpt_path is not None else {}
         self.continued_run = self.run_to_continue(config.ckpt_path, checkpoint)
         self.precision = choose_precision(config.trainer, checkpoint, config.ckpt_path)  # config.yaml keeps `auto`
         if self.training:
