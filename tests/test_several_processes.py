@@ -95,3 +95,15 @@ def test_the_death_of_a_process_is_told_in_one_sentence(tmp_path):
     done = run_python("cnn_zoo.fit", *words, "--trainer.default_root_dir", tmp_path, env=environment)
     message = "The process of rank 1 (SIGKILL) has ended, so the training stopped; continue it with the same command"
     assert_refused(Result(done.returncode, done.stdout, done.stderr), message)
+
+
+def test_parts_that_thaw_later_learn_as_in_one_process(tmp_path):
+    stages = ["--finetuning.freeze=[stem,stages]", "--finetuning.until_epoch=[1,2]", "--trainer.max_epochs=3"]
+    words = [*RECIPE, *stages, "--data.batch_size=65", *processes(2), "--trainer.default_root_dir", tmp_path / "two"]
+    done = run_python("cnn_zoo.fit", *words)
+    assert done.returncode == 0, done.stderr
+    one, _ = fit_quick(tmp_path / "one", *RECIPE, *stages, "--data.batch_size=130")
+    (last,) = (tmp_path / "two").rglob("last.ckpt")
+    together, alone = (torch.load(path, weights_only=True) for path in (last, one / "checkpoints" / "last.ckpt"))
+    assert alone["global_step"] == together["global_step"] == 3
+    torch.testing.assert_close(together["state_dict"], alone["state_dict"], atol=1e-6, rtol=0)
