@@ -93,13 +93,13 @@ def main(arguments: list[str]) -> None:
     options, overrides = make_parser().parse_known_args(arguments)
     config, out = check_options(options)
 
+    from cnn_zoo.callbacks.run_trainer import load_checkpoint_weights
     from cnn_zoo.command_line.lightning_cli import CLI
-    from cnn_zoo.command_line.starting_weights import load_weights
     from cnn_zoo.formats.checked_export import export_checked, quantize_checked
 
     words = ["--config", str(config), *ON_ONE_CPU, "--ckpt_path", str(options.ckpt), *overrides]
     cli = CLI(words, training=False)
-    load_weights(cli.model, str(options.ckpt))
+    load_checkpoint_weights(cli.model, str(options.ckpt))
     for name, weight in cli.model.backbone.state_dict().items():
         if not weight.isfinite().all():
             raise UserError(f"The weights {name} in {options.ckpt} are not finite numbers; use another checkpoint.")

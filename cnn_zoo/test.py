@@ -7,9 +7,9 @@ import json
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from cnn_zoo.callbacks.run_trainer import load_checkpoint_weights
 from cnn_zoo.command_line.lightning_cli import CLI, report_as_user_error
 from cnn_zoo.command_line.run import run
-from cnn_zoo.command_line.starting_weights import load_weights
 from cnn_zoo.errors import UserError
 
 
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     cli = CLI(arguments, __doc__, training=False)
     if not cli.config.ckpt_path:
         raise UserError("The checkpoint to test is missing; add --ckpt_path RUN/checkpoints/best.ckpt.")
-    load_weights(cli.model, cli.config.ckpt_path)
+    load_checkpoint_weights(cli.model, cli.config.ckpt_path)
     with report_as_user_error(MisconfigurationException):  # a limit_test_batches of less than one batch
         (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     if cli.trainer.is_global_zero:

@@ -6,8 +6,12 @@ project = "cnn_zoo"
 copyright = "the cnn_zoo authors"
 version = release = version_of("cnn_zoo")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+nb_execution_mode = "force"  # of notebook.ipynb, which has no outputs
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # seconds
 myst_heading_anchors = 3  # links to headings, as a code host makes them
 highlight_language = "none"  # of blocks that name no language
 

@@ -17,9 +17,9 @@ from cnn_zoo.callbacks import (
     ResultCard,
     Resume,
 )
+from cnn_zoo.callbacks.run_trainer import load_checkpoint_weights
 from cnn_zoo.callbacks.whole_files import SaveConfig
 from cnn_zoo.command_line.lightning_cli import CLI
-from cnn_zoo.command_line.starting_weights import load_weights
 from cnn_zoo.data import CIFAR10
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
@@ -245,6 +245,6 @@ def test_images_that_grow_are_accepted_by_a_network_with_global_pooling(build):
 
 def test_weights_alone_are_loaded_from_a_checkpoint(finished_run):
     task = Classification("lenet5", 10, 1, 28, backbone_args={"activation": "relu"})
-    load_weights(task, str(finished_run / "checkpoints" / "best.ckpt"))
+    load_checkpoint_weights(task, str(finished_run / "checkpoints" / "best.ckpt"))
     trained = Classification.load_from_checkpoint(finished_run / "checkpoints" / "best.ckpt", weights_only=True)
     assert all((task.state_dict()[name] == tensor).all() for name, tensor in trained.state_dict().items())

@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from cnn_zoo.callbacks.shared import RunTrainer, best_checkpoint, learning_rate, run_folder
+from cnn_zoo.callbacks.run_trainer import RunTrainer
+from cnn_zoo.callbacks.shared import best_checkpoint, learning_rate, run_folder
 from cnn_zoo.formats.run_folder import RunFolder
 
 

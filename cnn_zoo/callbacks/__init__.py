@@ -14,6 +14,7 @@ from cnn_zoo.callbacks.network_pictures import NetworkPictures
 from cnn_zoo.callbacks.progress import Progress
 from cnn_zoo.callbacks.result_card import ResultCard
 from cnn_zoo.callbacks.resume import Resume
+from cnn_zoo.callbacks.run_trainer import make_trainer
 
 # Names of cnn_zoo 0.1, which its config.yaml files contain
 Inside = NetworkPictures
@@ -36,4 +37,5 @@ __all__ = [
     "Progress",
     "ResultCard",
     "Resume",
+    "make_trainer",
 ]

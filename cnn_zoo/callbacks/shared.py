@@ -1,31 +1,10 @@
-"""The trainer with a run folder, and functions that several callbacks share."""
+"""What several callbacks need of the trainer."""
 
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cnn_zoo.formats.run_folder import RunFolder
-
-
-class RunTrainer(Trainer):
-    """A trainer whose files lie in one run folder, whatever its loggers are.
-
-    lightning's own trainer asks its first logger for the folder, which has a file metrics.csv of its own, or none.
-
-    Args:
-        run: The run folder.
-        options: Those of lightning's trainer.
-    """
-
-    def __init__(self, run: RunFolder, **options: Any) -> None:
-        self.run = run
-        super().__init__(**options)
-
-    @property
-    def log_dir(self) -> str:
-        """The path of the run folder of rank 0. All ranks must ask together."""
-        return self.strategy.broadcast(str(self.run.path))
 
 
 def run_folder(trainer: Trainer) -> RunFolder:

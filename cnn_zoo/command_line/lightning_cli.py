@@ -11,18 +11,16 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnn_zoo.backbones.create import without_weights
-from cnn_zoo.callbacks import Distillation, GracefulStop, LossGuard, Progress, Resume
+from cnn_zoo.callbacks import Distillation, GracefulStop, LossGuard, Resume
 from cnn_zoo.callbacks.best_epoch import forget_validation
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
-from cnn_zoo.callbacks.shared import RunTrainer
-from cnn_zoo.callbacks.tensorboard import TensorBoard
-from cnn_zoo.callbacks.whole_files import SaveConfig, WholeFileCheckpoints
+from cnn_zoo.callbacks.run_trainer import run_logger, run_trainer
+from cnn_zoo.callbacks.whole_files import SaveConfig
 from cnn_zoo.command_line.compose import compose, name_without_yaml
 from cnn_zoo.command_line.help import FROM_DATA, RUN_KEYS, requested_help
 from cnn_zoo.command_line.messages import Parser, one_sentence
@@ -46,12 +44,8 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
-from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run, removed_if_empty
+from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run
 from cnn_zoo.tasks import Classification
-
-# The callbacks that come before those of the user: the files of the run are right before another one writes, and the
-# checkpoint that is tested is the best one of ours
-FIRST = ("resume", "save_config", "graceful_stop", "loss_guard", "checkpoint")
 
 # lightning gives its Timer a default of this type, which YAML does not know
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
@@ -204,21 +198,9 @@ class CLI(LightningCLI):
             self.distillation.read(self.model, self.datamodule)
         self.run = self.make_run_folder()
         if config["logger"] in (None, True):
-            config["logger"] = default_logger(self.run)
+            config["logger"] = run_logger(self.run, wait=True)
         chosen = self.chosen_callbacks()
-        if not config["logger"]:
-            chosen.pop("learning_rate_monitor", None)
-        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own_callbacks):
-            chosen["progress"] = Progress()
-        first = [chosen.pop(key) for key in FIRST if key in chosen]
-        config["callbacks"] = [*first, *own_callbacks, *chosen.values()]  # the result card sees the results of all
-        checkpoints = [callback for callback in config["callbacks"] if isinstance(callback, ModelCheckpoint)]
-        for checkpoint in checkpoints:
-            checkpoint.dirpath = checkpoint.dirpath or str(self.run.checkpoints)
-        config["enable_checkpointing"] = bool(checkpoints)
-        config["plugins"] = [*(config["plugins"] or []), WholeFileCheckpoints()]
-        with removed_if_empty(self.run):
-            return RunTrainer(self.run, **config)
+        return run_trainer(self.run, chosen, own_callbacks, config)
 
     def make_run_folder(self) -> RunFolder:
         """Return the folder of the run that is continued or of a new one; a temporary one for fast_dev_run."""
@@ -255,19 +237,6 @@ class CLI(LightningCLI):
             chosen["graceful_stop"] = GracefulStop()
             chosen["resume"] = Resume(chosen["graceful_stop"], load_yaml(config))
         return chosen
-
-
-def default_logger(run: RunFolder) -> TensorBoard:
-    """Return the TensorBoard logger of a run folder. It writes nothing before the training begins."""
-    experiment, version = run.path.parent, run.path.name
-    number = version.removeprefix("version_")
-    return TensorBoard(
-        experiment.parent,
-        experiment.name,
-        int(number) if number.isdecimal() else version,  # the progress bar shows the number
-        default_hp_metric=False,
-        wait=True,
-    )
 
 
 def help_texts(doc: str) -> dict[str, str]:

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn_zoo.backbones.torchvision_networks import names_torchvision_weights, torchvision_images
-from cnn_zoo.backbones.weight_files import read_weights, require_finite
+from cnn_zoo.backbones.weight_files import read_weights
 from cnn_zoo.errors import UserError
-from cnn_zoo.formats.checkpoints import read_checkpoint
-from cnn_zoo.tasks import Classification
 
 
 def with_images_like(words: Sequence[str]) -> list[str]:
@@ -66,11 +64,3 @@ def same_source(given: str | None, recorded: Mapping[str, str] | None, path: str
             "two out."
         )
     return old
-
-
-def load_weights(task: Classification, path: str) -> None:
-    """Load a checkpoint's weights alone: a trainer's `ckpt_path` would also set the callbacks back to its epoch."""
-    weights = {key: value for key, value in read_checkpoint(path).items() if key in ("state_dict", "hyper_parameters")}
-    task.on_load_checkpoint(weights)
-    require_finite(weights["state_dict"], path)
-    task.load_state_dict(weights["state_dict"])

@@ -4,10 +4,8 @@ from contextlib import nullcontext
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cnn_zoo.callbacks.shared import best_checkpoint
 from cnn_zoo.command_line.lightning_cli import CLI, report_as_user_error
 from cnn_zoo.command_line.process import report_lost_process
-from cnn_zoo.command_line.starting_weights import load_weights
 from cnn_zoo.data.workers import report_worker_errors
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.run_folder import locked, removed_if_empty
@@ -42,8 +40,5 @@ def train(cli: CLI) -> None:
 
 def test_best(cli: CLI) -> None:
     """Test the best checkpoint of a finished training, which writes the result card."""
-    best = best_checkpoint(cli.trainer)
-    if best:
-        load_weights(cli.model, best)
     with report_as_user_error(MisconfigurationException):  # a limit_test_batches of less than one batch
-        cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+        cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best", verbose=False)
