@@ -36,6 +36,8 @@ NOT_RUN = {  # the first words of commands that cannot run in a test, and why
 }
 ONLY_PARSED = {  # words of our commands whose configuration is parsed, and nothing more
     "--trainer.devices": "needs four GPUs",
+    "MLFlowLogger": "needs mlflow",
+    "WandbLogger": "needs wandb",
     "benchmark --config": "trains in five processes; test_training_benchmark.py runs it",
 }
 NO_FILES = "--export null --network_pictures null"
