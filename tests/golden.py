@@ -94,6 +94,9 @@ GOLDEN = [
     Golden("mobilenet_v2", {}, px=224, parameters=3_504_872, macs=300_774_272),  # torchvision
     Golden("mobilenet_v3_small", {}, px=224, parameters=2_542_856, macs=56_510_400),  # torchvision
     Golden("mobilenet_v3_large", {}, px=224, parameters=5_483_032, macs=216_589_760),  # torchvision
+    Golden("ofa", {}, px=32, parameters=448_890, macs=20_457_472),
+    Golden("ofa", {"architecture": "20px 3x3 | 3x3 | 3x3"}, px=32, parameters=59_730, macs=1_446_424),
+    Golden("ofa", {}, px=224, parameters=3_602_392, macs=557_099_808),
     # paper: 1.9 M, 138 M (137 M in its Table 1)
     Golden("shufflenet_v1", {}, px=224, parameters=1_865_728, macs=137_460_672),
     Golden("shufflenet_v1", {"groups": 8}, px=224, parameters=2_434_768, macs=138_365_952),  # the authors: 2.4 M, 138 M

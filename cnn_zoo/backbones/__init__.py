@@ -33,6 +33,7 @@ from cnn_zoo.backbones.mobilenet_v1 import mobilenet_v1
 from cnn_zoo.backbones.mobilenet_v2 import mobilenet_v2
 from cnn_zoo.backbones.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from cnn_zoo.backbones.nin import nin
+from cnn_zoo.backbones.once_for_all import ofa
 from cnn_zoo.backbones.resnet import (
     plain20,
     plain32,
@@ -98,6 +99,7 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3_small": mobilenet_v3_small,
     "mobilenet_v3_large": mobilenet_v3_large,
+    "ofa": ofa,
     "shufflenet_v1": shufflenet_v1,
     "shufflenet_v2": shufflenet_v2,
     "efficientnet": efficientnet,
