@@ -9,7 +9,7 @@ from cnn_zoo.data import FashionMNIST, ImageFolder, normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats import checked_export
 from cnn_zoo.formats.check import Comparison
-from cnn_zoo.formats.checked_export import export_checked, int8_table, quantize_checked, spread_images
+from cnn_zoo.formats.checked_export import export_checked, int8_table, quantize_checked
 from cnn_zoo.formats.int8 import quantize
 from cnn_zoo.tasks import Classification
 
@@ -102,14 +102,3 @@ def test_the_table_compares_int8_with_float32():
         ["int8", "75.00%", "500.5", "0.500", "10.250"],
     ]
     assert len({len(line) for line in table.splitlines()}) == 1
-
-
-def test_images_are_spread_evenly_over_a_set(data):
-    images = torch.cat(list(spread_images(data, "test", 5, batch_size=2)))
-    expected = normalize(data.sets["test"][0][[0, 124, 249, 374, 499]], data.mean, data.std)
-    assert torch.equal(images, expected) and images.is_contiguous()
-
-
-def test_a_small_set_is_used_whole(data):
-    batches = list(spread_images(data, "test", 1000))
-    assert sum(len(batch) for batch in batches) == 500 and len(batches[0]) == 64

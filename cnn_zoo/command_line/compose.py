@@ -26,6 +26,7 @@ ARGUMENTS = {  # the keys that belong to a name, and go with it
     "model.scheduler": ["model.scheduler_args", "model.scheduler_interval"],
 }
 FACTS = ("root", "image_size", "mean", "std")  # arguments of a data module that belong to its data set alone
+TASKS = ["cnn_zoo.tasks"]  # the modules in which the name of a task without a dot is looked up
 MODULES = {  # where a name without a dot is looked up
     "model.optimizer": OPTIMIZERS,
     "model.scheduler": SCHEDULES,
@@ -162,6 +163,24 @@ def in_one_line(value: Any) -> str:
     return text.removesuffix("\n...\n").strip()
 
 
+def chosen_task(words: Sequence[str]) -> type[Classification]:
+    """Return the class of the task that the last `task` of a command line or a YAML names; by default Classification.
+
+    Raises:
+        UserError: It is no task.
+    """
+    configs, keys = split(words)
+    names = [source.values["task"] for source in (*configs, keys) if source.values.get("task") is not None]
+    name = names[-1] if names else Classification.__name__
+    task = import_object(name, TASKS) if isinstance(name, str) else None
+    if not isinstance(task, type) or not issubclass(task, Classification):
+        raise UserError(
+            f"task is {name!r}; it must be Classification, Supernet, or the import path of a class derived from "
+            "cnn_zoo.tasks.Classification."
+        )
+    return task
+
+
 # The sources
 
 
@@ -213,7 +232,7 @@ def yaml_values(text: str) -> dict[str, Any]:
         return {}
     data = content.get("data")
     groups = {"model": content.get("model"), "data": data.get("init_args") if isinstance(data, dict) else None}
-    values = {"experiment": content.get("experiment")}
+    values = {key: content.get(key) for key in ("experiment", "task")}
     for group, arguments in groups.items():
         if isinstance(arguments, dict):
             values |= {f"{group}.{key}": value for key, value in arguments.items()}
@@ -224,7 +243,14 @@ def yaml_values(text: str) -> dict[str, Any]:
 
 def command_line_values(words: Sequence[str]) -> dict[str, Any]:
     """Return the names, the facts of the data set and the logger that a command line sets, by dotted key."""
-    keys = {*ARGUMENTS, "data", *(f"data.{name}" for name in FACTS), "trainer.logger", "trainer.logger.save_dir"}
+    keys = {
+        *ARGUMENTS,
+        "task",
+        "data",
+        *(f"data.{name}" for name in FACTS),
+        "trainer.logger",
+        "trainer.logger.save_dir",
+    }
     values = {}
     for word, following in zip(words, [*words[1:], ""], strict=False):
         option, equals, value = word.partition("=")
@@ -262,5 +288,5 @@ def path_below_experiments(path: Path) -> str:
 
 def name_without_yaml(config: Mapping[str, Any]) -> str:
     """Return the name of a run that no YAML file names: its data set and its network."""
-    data, backbone = config["data"]["class_path"], config["model"]["backbone"]
+    data, backbone = config["data"]["class_path"], config["model"].get("backbone", config["task"])
     return f"{data.rpartition('.')[2]}/{backbone.rpartition('/')[2].rpartition('.')[2]}"

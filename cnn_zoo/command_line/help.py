@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from cnn_zoo import data
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
+from cnn_zoo.command_line.compose import TASKS
 from cnn_zoo.command_line.key_table import (
     NO_BREAK,
     REQUIRED,
@@ -31,7 +32,6 @@ from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.imports import import_object
-from cnn_zoo.tasks import Classification
 
 ANY_DATA = f"{ImageData.__module__}.{ImageData.__qualname__}"  # stands for the data module where none is chosen
 DATA_MODULES = [name for name in data.__all__ if name != "Augment" and inspect.isclass(getattr(data, name))]
@@ -47,6 +47,7 @@ RUN_KEYS = {
     "experiment": "The name of the run. Defaults to the YAML's path.",
     "ckpt_path": "The checkpoint to continue or to test; last: the newest run's.",
     "like": "A run or weights whose image size, channels, mean and std the data get.",
+    "task": "Classification, Supernet, or the import path of your own.",
     "seed_everything": "The seed of all random numbers.",
     "print_config": "Print the configuration as it would run, and exit.",
 }
@@ -185,7 +186,7 @@ def values_for_help(parser: LightningArgumentParser, words: list[str]) -> tuple[
 
 def defaults(parser: LightningArgumentParser) -> Namespace:
     """Return the defaults that differ from those of the classes' arguments: parser.get_defaults() takes 0.1 s."""
-    names = ["seed_everything", *DEFAULT_CALLBACKS, *(f"trainer.{name}" for name in options_of(Trainer))]
+    names = ["seed_everything", "task", *DEFAULT_CALLBACKS, *(f"trainer.{name}" for name in options_of(Trainer))]
     config = Namespace(model=Namespace(), data=Namespace(class_path=ANY_DATA, init_args=Namespace()))
     for name in names:
         config[name] = parser.get_default(name)
@@ -249,6 +250,7 @@ def group_keys(group: str, config: Namespace, names: Sequence[str] | None = None
         names = names or list(TRAINER_KEYS)
     left_out = {"model": FROM_DATA, "data": ("augment",)}.get(group, ()) + (RARE.get(group, ()) if short else ())
     names = names or [name for name in options_of(kind) if name not in left_out]
+    names = [name for name in names if name in options_of(kind)]  # a task of its own may lack some
     keys = keys_of(kind, group, values, LIGHTNING_OPTIONS.get(group, {}), names)
     if group == "data":
         text = ", ".join(DATA_MODULES)
@@ -259,7 +261,7 @@ def group_keys(group: str, config: Namespace, names: Sequence[str] | None = None
 def class_and_values(group: str, config: Namespace) -> tuple[type, Mapping[str, Any]]:
     """Return the class whose arguments are the keys of a group, and the values that the configuration gives them."""
     if group == "model":
-        return Classification, vars(config.model)
+        return import_object(config.task, TASKS), vars(config.model)
     if group == "trainer":
         return Trainer, vars(config.trainer)
     if group == "data.augment":

@@ -21,8 +21,9 @@ from cnn_zoo.callbacks.best_epoch import forget_validation
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
 from cnn_zoo.callbacks.run_trainer import run_logger, run_trainer
 from cnn_zoo.callbacks.whole_files import SaveConfig
-from cnn_zoo.command_line.compose import compose, name_without_yaml
+from cnn_zoo.command_line.compose import chosen_task, compose, name_without_yaml
 from cnn_zoo.command_line.help import FROM_DATA, RUN_KEYS, requested_help
+from cnn_zoo.command_line.key_table import options_of
 from cnn_zoo.command_line.messages import Parser, one_sentence
 from cnn_zoo.command_line.precision import TrainerKeys, choose_precision, refuse_half_precision_on_cpu
 from cnn_zoo.command_line.process import silence_failed_writers, silence_lightning
@@ -36,6 +37,7 @@ from cnn_zoo.command_line.refusals import (
     refuse_name,
     refuse_no_training,
     refuse_strategy,
+    refuse_with_supernet,
 )
 from cnn_zoo.command_line.run import user_error_behind
 from cnn_zoo.command_line.starting_weights import recorded_weights, same_source
@@ -45,7 +47,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
 from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run
-from cnn_zoo.tasks import Classification
+from cnn_zoo.tasks import Classification, Supernet
 
 # lightning gives its Timer a default of this type, which YAML does not know
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
@@ -66,10 +68,11 @@ class CLI(LightningCLI):
         silence_lightning()
         silence_failed_writers()
         with report_as_user_error(MisconfigurationException, TypeError, ValueError, ImportError):
+            words = compose(arguments)
             super().__init__(
-                Classification,
+                chosen_task(words),
                 ImageData,
-                args=list(arguments),
+                args=words,
                 subclass_mode_data=True,
                 trainer_class=TrainerKeys,
                 seed_everything_default=0,
@@ -86,13 +89,14 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name in ("experiment", "ckpt_path"):
             parser.add_argument(f"--{name}", type=str | None, help=RUN_KEYS[name])
+        parser.add_argument("--task", type=str, default=Classification.__name__, help=RUN_KEYS["task"])
         old_keys = {new: old for old, new in CALLBACK_KEYS.items()}
         for key, default in DEFAULT_CALLBACKS.items():
             names = [f"--{name}" for name in (key, old_keys.get(key)) if name]
             path = f"{default.callback.__module__}.{default.callback.__qualname__}"
             value = {"class_path": path} if default.on else None
             parser.add_argument(*names, type=default.accepted | None, default=value, help="null switches it off")
-        for name in FROM_DATA:
+        for name in options_of(self.model_class).keys() & set(FROM_DATA):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for old, new in MIXING_KEYS.items():
             parser.add_argument(f"--{old}", type=float, default=0.0, help=f"old name of {new}")
@@ -102,12 +106,11 @@ class CLI(LightningCLI):
 
         lightning's own method warns that sys.argv has words, too, as it always has for a command.
         """
-        words = compose(args)
-        text = requested_help(parser, words, self.training)
+        text = requested_help(parser, args, self.training)
         if text is not None:
             print(text, flush=True)
             sys.exit()
-        self.config = parser.parse_args(words)
+        self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
         config = self.config
@@ -115,7 +118,8 @@ class CLI(LightningCLI):
             raise UserError("trainer must be keys with values, such as {max_epochs: 20}.")
         move_mixing_to_data(config)
         model = config.model
-        model.backbone_args, model.weights = without_weights(model.backbone, model.backbone_args, model.weights)
+        if "weights" in model:  # not every task starts from weights
+            model.backbone_args, model.weights = without_weights(model.backbone, model.backbone_args, model.weights)
         refuse_impossible_values(config)
         if self.training:
             refuse_no_training(config.trainer)
@@ -123,6 +127,8 @@ class CLI(LightningCLI):
             config.experiment = name_without_yaml(config)
         refuse_name(config.experiment)
         refuse_strategy(config.trainer.strategy)
+        if issubclass(self.model_class, Supernet):
+            refuse_with_supernet(config)
         refuse_checkpoints_elsewhere(config)
         if self.training and config.ckpt_path == "last":
             config.ckpt_path = self.newest_checkpoint()
@@ -131,7 +137,7 @@ class CLI(LightningCLI):
         self.precision = choose_precision(config.trainer, checkpoint, config.ckpt_path)  # config.yaml keeps `auto`
         if self.training:
             refuse_half_precision_on_cpu(self.precision, config.trainer.accelerator)
-        self.source_of_weights = self.choose_weights(model, checkpoint)
+        self.source_of_weights = self.choose_weights(model, checkpoint) if "weights" in model else None
         if config.result_card:
             config.result_card.init_args.experiment = config.experiment
 
@@ -216,7 +222,11 @@ class CLI(LightningCLI):
     def configuration_to_save(self) -> str:
         """Return the whole configuration as YAML, without the checkpoint to continue from: it starts a new run."""
         config = self.config.clone()
-        config.ckpt_path, config.model.weights = None, self.source_of_weights
+        config.ckpt_path = None
+        if "weights" in config.model:
+            config.model.weights = self.source_of_weights
+        if config.task == Classification.__name__:
+            config.pop("task")  # the file is then as one of earlier versions
         return self.parser.dump(config, skip_unset=False)
 
     def chosen_callbacks(self) -> dict[str, Callback]:

@@ -142,6 +142,26 @@ def refuse_strategy(strategy: Any) -> None:
         raise UserError(f"trainer.strategy is {strategy}, which a command cannot use; use ddp.")
 
 
+def refuse_with_supernet(config: Namespace) -> None:
+    """Raise UserError for a key that does not work with the task Supernet."""
+    strategy = str(config.trainer.strategy)
+    reasons = {
+        "ema": (config.ema, "the average of weights would mix channels that are sorted in between; set it to null"),
+        "finetuning": (config.finetuning, "its parts have blocks in common with all networks; set it to null"),
+        "data.progressive": (
+            config.data.init_args.get("progressive"),
+            "each part has a resolution of its own; leave it out, and set model.space.resolutions",
+        ),
+        "trainer.strategy": (
+            strategy.startswith("ddp") and "find_unused_parameters_true" not in strategy,
+            "a step does not use all weights; use ddp_find_unused_parameters_true",
+        ),
+    }
+    for key, (is_set, reason) in reasons.items():
+        if is_set:
+            raise UserError(f"{key} is set, but does not work with the task Supernet: {reason}.")
+
+
 def refuse_impossible_values(config: Namespace) -> None:
     """Raise UserError for values that lightning would accept, and fail on later or ignore."""
     trainer = config.trainer

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,12 @@ class ImageData(LightningDataModule):
         images: Any = self.sets[name][0]  # a tensor, or a sequence of images on the disk
         chosen = images[indices] if isinstance(images, Tensor) else torch.stack([images[i] for i in indices.tolist()])
         return resize(chosen, self.image_size)
+
+    def plain(self, name: str, count: int, batch_size: int = 64) -> Iterator[Tensor]:
+        """Yield `count` normalised images of a set in batches, evenly spaced over it (and so over its classes)."""
+        total = len(self.sets[name][1])
+        for indices in torch.linspace(0, total - 1, min(count, total)).long().split(batch_size):
+            yield normalize(self.images(name, indices), self.mean, self.std).contiguous()
 
     def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the training and the validation set out of the whole training set."""

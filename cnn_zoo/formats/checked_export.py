@@ -1,7 +1,7 @@
 """Write a trained network as a file and check the file on every test image."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ def export_checked(
     Raises:
         UserError: The network cannot be exported, or the file's answers differ from the network's.
     """
-    description, images = NetworkDescription.of_task(task, data, config), next(spread_images(data, "test", 2))
+    description, images = NetworkDescription.of_task(task, data, config), next(data.plain("test", 2))
     if file_format == "onnx":
         export_onnx(task.backbone, path, images, opset, description)
         if image_input:
@@ -98,9 +98,9 @@ def quantize_checked(
     calibration_images = min(CALIBRATION_IMAGES, len(data.sets["train"][0]))
     with tempfile.TemporaryDirectory() as folder:
         float_path = Path(folder) / "float32.onnx"
-        description, images = NetworkDescription.of_task(task, data, config), next(spread_images(data, "test", 2))
+        description, images = NetworkDescription.of_task(task, data, config), next(data.plain("test", 2))
         export_onnx(task.backbone, float_path, images, opset, description)
-        quantize(float_path, path, spread_images(data, "train", calibration_images), calibration)
+        quantize(float_path, path, data.plain("train", calibration_images), calibration)
         files = {"float32": float_path, "int8": path}
         if image_input:
             for file in files.values():
@@ -148,14 +148,6 @@ def task_network(task: Any, data: ImageData, probabilities: bool) -> Network:
         return logits.softmax(1) if probabilities else logits
 
     return answer
-
-
-def spread_images(data: ImageData, name: str, count: int, batch_size: int = 64) -> Iterator[Tensor]:
-    """Yield batches of `count` images, normalised, evenly spaced over a set (and so over its classes)."""
-    total = len(data.sets[name][1])
-    chosen = torch.linspace(0, total - 1, min(count, total)).long()
-    for indices in chosen.split(batch_size):
-        yield normalize(data.images(name, indices), data.mean, data.std).contiguous()
 
 
 def latencies(networks: Mapping[str, Network], data: ImageData) -> dict[str, list[float]]:

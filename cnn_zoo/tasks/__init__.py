@@ -2,5 +2,6 @@
 
 from cnn_zoo.tasks.classification import Classification
 from cnn_zoo.tasks.schedules import warmup_cosine
+from cnn_zoo.tasks.supernet import Supernet
 
-__all__ = ["Classification", "warmup_cosine"]
+__all__ = ["Classification", "Supernet", "warmup_cosine"]

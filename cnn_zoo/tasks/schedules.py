@@ -1,10 +1,11 @@
 """Learning-rate schedules, named by their import path. Their length is filled in from that of the training."""
 
+import bisect
 import inspect
 import math
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lightning.pytorch import Trainer
@@ -42,6 +43,43 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
         return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     return LambdaLR(optimizer, factor)
+
+
+def phased(optimizer: Optimizer, total_steps: int, phases: list[list[float]], warmup: float = 0.02) -> LambdaLR:
+    """Return a schedule that falls by half a cosine in each phase of a training.
+
+    Args:
+        phases: The share of the training and the highest learning rate of each phase; the latter is a factor of the
+            optimizer's.
+        warmup: The fraction of the training in which the rate first rises.
+    """
+    if not isinstance(warmup, int | float) or not 0 <= warmup <= 1:
+        raise UserError(f"model.warmup is {warmup!r}; it must be a number from 0 to 1.")
+    ends = phase_ends([share for share, _ in phases], total_steps)
+    rise = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        number = phase_at(step, ends)
+        start, end = ([0, *ends][number], ends[number])
+        progress = min(1.0, (step - start) / max(1, end - start))
+        return min(1.0, (step + 1) / rise) * phases[number][1] * (1 + math.cos(math.pi * progress)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def phase_ends(shares: Sequence[float], total_steps: int) -> list[int]:
+    """Return the step before which each phase ends. Each has a step at least, if there are enough of them."""
+    ends: list[int] = []
+    for i in range(len(shares)):
+        before = ends[-1] if ends else 0
+        end = max(before + 1, round(total_steps * sum(shares[: i + 1]) / sum(shares)))
+        ends.append(max(before, min(end, total_steps - (len(shares) - 1 - i))))
+    return ends
+
+
+def phase_at(step: int, ends: Sequence[int]) -> int:
+    """Return the number of the phase, from 0, that a step belongs to."""
+    return min(bisect.bisect_right(ends, step), len(ends) - 1)
 
 
 def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], length: int) -> LRScheduler:
