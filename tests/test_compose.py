@@ -8,7 +8,9 @@ import yaml
 from conftest import QUICK
 
 from cnn_zoo import fit
-from cnn_zoo.command_line.compose import compose, name_without_yaml
+from cnn_zoo.command_line.compose import chosen_task, compose, name_without_yaml
+from cnn_zoo.errors import UserError
+from cnn_zoo.tasks import Classification, Supernet
 
 RESNET18 = QUICK.parent / "cifar10" / "resnet18.yaml"
 
@@ -203,3 +205,28 @@ def test_the_run_is_named_after_its_yamls(configs, name, tmp_path, monkeypatch):
 def test_a_run_without_yaml_is_named_after_data_and_network(backbone):
     config = {"data": {"class_path": "cnn_zoo.data.MNIST"}, "model": {"backbone": backbone}}
     assert name_without_yaml(config) == "MNIST/lenet5"
+
+
+# The task
+
+
+@pytest.mark.parametrize(
+    ("words", "task"),
+    [
+        ([], Classification),
+        (["--task", "Supernet"], Supernet),
+        (["--task=cnn_zoo.tasks.Supernet"], Supernet),
+        (["--config", "{task: Supernet}"], Supernet),
+        (["--config", "{task: Supernet}", "--task", "Classification"], Classification),
+        (["--task", "Classification", "--config", "{task: Supernet}"], Classification),
+        (["--config", "{task: Supernet}", "--config", "{model: {backbone: lenet5}}"], Supernet),
+    ],
+)
+def test_the_last_name_of_a_task_counts(words, task):
+    assert chosen_task(words) is task
+
+
+@pytest.mark.parametrize("name", ["torch.nn.ReLU", "math.pi", "[Supernet]"])
+def test_what_is_no_task_is_refused(name):
+    with pytest.raises(UserError, match="it must be Classification, Supernet, or the import path of a class"):
+        chosen_task(["--config", f"{{task: {name}}}"])

@@ -289,3 +289,14 @@ def test_colour_images_become_grey_and_grey_ones_rgb():
 def test_other_channels_are_refused():
     with pytest.raises(UserError, match="data.in_channels is 2; it must be 1"):
         MNIST(sample=True, in_channels=2)
+
+
+# Images without augmentation
+
+
+def test_plain_images_are_spread_evenly_over_a_set():
+    data = ready(MNIST(sample=True))
+    images = torch.cat(list(data.plain("val", 3, batch_size=2)))
+    chosen = torch.linspace(0, len(data.sets["val"][1]) - 1, 3).long()
+    assert torch.equal(images, normalize(data.sets["val"][0][chosen], data.mean, data.std)) and images.is_contiguous()
+    assert sum(len(batch) for batch in data.plain("val", 10_000)) == len(data.sets["val"][1])

@@ -5,7 +5,7 @@ import torch
 from torch.optim import SGD
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule, usual_interval
+from cnn_zoo.tasks.schedules import lengths_left_out, make_schedule, phase_at, phase_ends, usual_interval
 
 TORCH = "torch.optim.lr_scheduler"
 STEPS = 100
@@ -87,3 +87,33 @@ def test_a_schedule_counts_as_in_the_literature(name, unit):
 @pytest.mark.parametrize(("name", "names"), [("PolynomialLR", ["total_iters"]), ("ConstantLR", [])])
 def test_a_decay_ends_with_the_training_and_a_warm_up_does_not(name, names):
     assert lengths_left_out(name, {}) == names
+
+
+# Phases
+
+
+def test_each_phase_falls_by_half_a_cosine_from_its_own_rate():
+    seen = rates("phased", phases=[[3, 1.0], [1, 0.4], [1, 0.2]], warmup=0.1)
+    assert seen[0] == pytest.approx(0.01) and seen[9] == pytest.approx(0.1, rel=0.06)
+    assert [seen[60], seen[80]] == pytest.approx([0.04, 0.02])
+    assert seen[70] == pytest.approx(0.02) and seen[90] == pytest.approx(0.01)
+    assert max(seen[59], seen[79], seen[99]) < 1e-3
+
+
+def test_phases_end_at_their_share_of_the_training():
+    assert phase_ends([12, 3, 1, 4, 1, 6], 2700) == [1200, 1500, 1600, 2000, 2100, 2700]
+
+
+@pytest.mark.parametrize("total", [6, 7, 8, 30])
+def test_each_phase_has_a_step_at_least(total):
+    ends = phase_ends([12, 3, 1, 4, 1, 6], total)
+    assert all(after > before for before, after in zip([0, *ends], ends, strict=False)) and ends[-1] == total
+
+
+def test_a_training_of_one_step_is_that_of_the_last_phase():
+    assert phase_at(0, phase_ends([12, 3, 1, 4, 1, 6], 1)) == 5
+
+
+@pytest.mark.parametrize(("step", "phase"), [(0, 0), (2, 0), (3, 1), (4, 2), (9, 2), (10, 2)])
+def test_a_phase_ends_before_the_step_of_its_end(step, phase):
+    assert phase_at(step, [3, 4, 10]) == phase

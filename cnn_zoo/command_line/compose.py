@@ -288,5 +288,5 @@ def path_below_experiments(path: Path) -> str:
 
 def name_without_yaml(config: Mapping[str, Any]) -> str:
     """Return the name of a run that no YAML file names: its data set and its network."""
-    data, backbone = config["data"]["class_path"], config["model"].get("backbone", config["task"])
+    data, backbone = config["data"]["class_path"], config["model"].get("backbone") or config["task"]
     return f"{data.rpartition('.')[2]}/{backbone.rpartition('/')[2].rpartition('.')[2]}"

@@ -104,7 +104,7 @@ LIGHTNING_OPTIONS = {
     },
 }
 TITLES = {
-    "model": "Network, loss, optimizer and schedule",
+    "model": "Network, loss, optimizer and schedule; another task, such as --task Supernet, has other keys",
     "data": "Data",
     "data.augment": "Augmentation of training batches, on the training device; 0 is off",
     "trainer": "Lightning's trainer",
@@ -221,15 +221,16 @@ def short_help(parser: LightningArgumentParser, config: Namespace, training: boo
     lines += [EXAMPLE] if training else []
     hint = IN_YAML if training else OF_THE_RUN
     lines += ["", *wrap(f"{parser.description} These are its keys, with {values}. {hint}", width)]
-    lines += ["", "Run", *table(run_keys(config, RUN_KEYS if training else TEST_KEYS["run"]), width)]
+    names = [name for name in RUN_KEYS if name != "task"] if training else TEST_KEYS["run"]
+    lines += ["", "Run", *table(run_keys(config, names), width)]
     for group, title in TITLES.items():
         if training or group in TEST_KEYS:
             keys = group_keys(group, config, None if training else TEST_KEYS[group], short=True)
             lines += ["", title, *table([key._replace(text=first_sentence(key.text)) for key in keys], width)]
     if training:
         lines += ["", CALLBACKS_TITLE, *table([callback_key(name, config) for name in DEFAULT_CALLBACKS], width)]
-    names = wrap(NAMES, width, indent=7) if training else []
-    return [*lines, "", *names, *wrap(MORE, width, indent=7)]
+    short_names = wrap(NAMES, width, indent=7) if training else []
+    return [*lines, "", *short_names, *wrap(MORE, width, indent=7)]
 
 
 def run_keys(config: Namespace, names: Iterable[str]) -> list[Key]:

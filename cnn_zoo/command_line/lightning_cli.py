@@ -96,7 +96,7 @@ class CLI(LightningCLI):
             path = f"{default.callback.__module__}.{default.callback.__qualname__}"
             value = {"class_path": path} if default.on else None
             parser.add_argument(*names, type=default.accepted | None, default=value, help="null switches it off")
-        for name in options_of(self.model_class).keys() & set(FROM_DATA):
+        for name in [name for name in FROM_DATA if name in options_of(self.model_class)]:
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for old, new in MIXING_KEYS.items():
             parser.add_argument(f"--{old}", type=float, default=0.0, help=f"old name of {new}")
