@@ -207,9 +207,10 @@ def test_sixty_steps_teach_the_smallest_network(train, config):
 def trained(tmp_path_factory):
     """The run folder of the recipe."""
     root = tmp_path_factory.mktemp("trained")
-    (root / "ofa.yaml").write_text(yaml.safe_dump(RECIPE | {"trainer": RECIPE["trainer"] | {"max_epochs": 2}}))
+    (root / "ofa.yaml").write_text(yaml.safe_dump(RECIPE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(supernet, "CALIBRATION_IMAGES", 40)
+        patch.setattr(supernet, "CALIBRATION_BATCH", 20)
         fit.main(["--config", str(root / "ofa.yaml"), "--trainer.default_root_dir", str(root)])
     return root / "ofa" / "version_0"
 
@@ -250,6 +251,33 @@ def test_a_checkpoint_contains_all_that_a_search_needs(trained):
     names = [f"transforms.{name}" for name in make_transforms(task.space)]
     assert set(names) <= set(checkpoint["state_dict"])
     assert Architecture.parse(checkpoint["hyper_parameters"]["backbone_args"]["architecture"]) == task.space.largest
+
+
+# A training that was stopped
+
+
+def numbers_of(root):
+    """Return metrics.csv and all numbers of the last checkpoint that a training depends on."""
+    (metrics,), (last,) = root.rglob("metrics.csv"), root.rglob("last.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+    (optimizer,) = checkpoint["optimizer_states"]
+    return metrics.read_text(), [checkpoint["phase"], checkpoint["state_dict"], optimizer["state"]]
+
+
+@pytest.mark.parametrize(
+    ("stop", "status"),
+    [({"batch": 2}, 143), ({"batch": 4}, 143), ({"batch": 4, "kill": True}, 130)],
+    ids=["at the edge of a phase", "inside a phase", "killed"],
+)
+def test_a_stopped_training_ends_as_one_that_was_never_stopped(stop, status, trained, config, invoke, tmp_path):
+    words = ["--config", config(), "--trainer.default_root_dir", tmp_path]
+    callbacks = json.dumps([{"class_path": "test_resume.StopAt", "init_args": stop}])
+    assert invoke(fit.main, *words, f"--trainer.callbacks={callbacks}").status == status
+    assert invoke(fit.main, *words, "--ckpt_path=last").status == 0
+    metrics, numbers = numbers_of(tmp_path)
+    whole_metrics, whole_numbers = numbers_of(trained)
+    assert metrics == whole_metrics
+    torch.testing.assert_close(numbers, whole_numbers, rtol=0, atol=0)
 
 
 # Refusals

@@ -112,6 +112,21 @@ RECIPES: dict[str, dict[str, Any]] = {
             "log_every_n_steps": 4,
         },
     },
+    "supernet": {  # phases with a teacher, sorted channels and several networks in a step
+        "task": "cnn_zoo.tasks.Supernet",
+        "model": {
+            "space": {"resolutions": [8, 12], "kernels": [3, 5], "depths": [1, 2], "expands": [2, 3]},
+            "phases": [
+                {"share": 2},
+                {"share": 1, "rate": 0.5, "kernel": 2},
+                {"share": 2, "rate": 0.5, "kernel": 2, "depth": 2, "subnets": 2},
+                {"share": 2, "rate": 0.5, "kernel": 2, "depth": 2, "expand": 2, "subnets": 2},
+            ],
+            "optimizer_args": {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4},
+        },
+        "data": CIFAR10 | {"init_args": {"batch_size": 50, "augment": {"crop": 4, "flip": 0.5}}},
+        "trainer": {"max_epochs": 3, "log_every_n_steps": 5},
+    },
 }
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
