@@ -13,6 +13,7 @@ from cnn_zoo import fit
 from cnn_zoo.sweep.check import check_words
 from cnn_zoo.sweep.commands import first_plans
 from cnn_zoo.sweep.study import read_study
+from cnn_zoo.tasks import supernet
 
 STUDIES = sorted((ROOT / "experiments" / "studies").rglob("*.yaml"))
 EXPERIMENTS = sorted({*(ROOT / "experiments").rglob("*.yaml")} - {*STUDIES})
@@ -44,6 +45,12 @@ def test_the_first_and_the_last_arm_of_a_study_are_possible(path):
         assert check_words(plan.arm, study.words(plan)).costs["params"] > 0
 
 
+@pytest.fixture
+def few_calibration_images(monkeypatch):
+    monkeypatch.setattr(supernet, "CALIBRATION_IMAGES", 20)
+
+
+@pytest.mark.usefixtures("few_calibration_images")
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)
 def test_an_experiment_takes_a_few_steps_on_the_sample(path, invoke, tmp_path):
     data = yaml.safe_load(path.read_text())["data"]
