@@ -291,12 +291,8 @@ def test_other_channels_are_refused():
         MNIST(sample=True, in_channels=2)
 
 
-# Images without augmentation
-
-
 def test_plain_images_are_spread_evenly_over_a_set():
     data = ready(MNIST(sample=True))
-    images = torch.cat(list(data.plain("val", 3, batch_size=2)))
-    chosen = torch.linspace(0, len(data.sets["val"][1]) - 1, 3).long()
-    assert torch.equal(images, normalize(data.sets["val"][0][chosen], data.mean, data.std)) and images.is_contiguous()
-    assert sum(len(batch) for batch in data.plain("val", 10_000)) == len(data.sets["val"][1])
+    images = torch.cat(list(data.plain("val", 3, 2)))
+    assert torch.equal(images, normalize(data.images("val", torch.tensor([0, 99, 199])), data.mean, data.std))
+    assert sum(len(batch) for batch in data.plain("val", 10_000)) == len(data.sets["val"][1]) == 200

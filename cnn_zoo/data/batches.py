@@ -16,6 +16,9 @@ from cnn_zoo.imports import reason
 LARGEST_SEED = 0x7FFF_FFFF_FFFF_FFFF
 
 
+GPU_MEMORY_SHARE = 0.5  # the part of a GPU's free memory that one set may take
+
+
 class RawBatch(NamedTuple):
     """A batch as the data set stores it, before augmentation and normalisation."""
 
@@ -194,6 +197,15 @@ class Batches:
             # torch has no public way to end persistent workers
             self.workers._iterator._shutdown_workers()  # type: ignore[attr-defined]  # private, so without a type
             self.workers._iterator = None
+
+
+def near_device(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return a set where a GPU gets batches fastest: in its own memory if it fits, otherwise in pinned memory."""
+    if device.type != "cuda":
+        return images, labels
+    if images.nbytes < GPU_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return images.to(device), labels.to(device)
+    return images.pin_memory(), labels.pin_memory()
 
 
 class ImageByImage(Dataset):

@@ -12,15 +12,13 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from cnn_zoo.data.augmentation import Augment, Augmentation, TrainingBatch
-from cnn_zoo.data.batches import Batches, RawBatch
+from cnn_zoo.data.batches import Batches, RawBatch, near_device
 from cnn_zoo.data.contact_sheet import SAMPLES, read_sheet
 from cnn_zoo.data.download import default_root
 from cnn_zoo.data.normalize import constants, normalize, to_channels
 from cnn_zoo.data.resize import resize
 from cnn_zoo.data.split import Split
 from cnn_zoo.errors import UserError
-
-GPU_MEMORY_SHARE = 0.5  # the part of a GPU's free memory that one set may take
 
 
 class ImageData(LightningDataModule):
@@ -250,8 +248,12 @@ class ImageData(LightningDataModule):
         return self._batches("test")
 
     def _batches(self, name: str, *, shuffle: bool = False, transforms: list[nn.Module] | None = None) -> Batches:
+        images, labels = self.sets[name]
+        if self.trainer and not self.transforms and isinstance(images, Tensor):
+            images, labels = near_device(images, labels, self.trainer.strategy.root_device)
         batches = Batches(
-            *self._near_device(*self.sets[name]),
+            images,
+            labels,
             self.batch_size,
             shuffle=shuffle,
             seed=torch.initial_seed(),  # the seed of seed_everything
@@ -262,15 +264,6 @@ class ImageData(LightningDataModule):
         )
         self._loaders.append(batches)
         return batches
-
-    def _near_device(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a set where a GPU gets batches fastest: in its own memory if it fits, otherwise in pinned memory."""
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if device.type != "cuda" or self.transforms or not isinstance(images, Tensor):
-            return images, labels
-        if images.nbytes < GPU_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
-            return images.to(device), labels.to(device)
-        return images.pin_memory(), labels.pin_memory()
 
     def teardown(self, stage: str) -> None:
         while self._loaders:

@@ -91,7 +91,8 @@ def read_phase(key: str, values: Mapping[str, Any], space: Space) -> Phase:
     for name, count in most.items():
         if getattr(phase, name) > count > 1:
             raise UserError(f"{key}.{name} is {getattr(phase, name)}, but model.space.{name}s has {count} choices.")
-    return replace(phase, **{name: 1 for name, count in most.items() if count == 1})
+    opened: dict[str, Any] = {name: 1 for name, count in most.items() if count == 1}
+    return replace(phase, **opened)
 
 
 def choices_of(space: Space) -> dict[str, int]:
