@@ -244,7 +244,9 @@ def test_a_word_of_another_meaning_is_not_suggested(word):
 
 
 def test_each_synonym_means_a_key_that_exists(invoke):
-    keys = invoke(fit.main, "--help", "all").out + invoke(fit.main, "--early_stopping.help").out
+    keys = "".join(
+        invoke(fit.main, *words).out for words in (["--help", "all"], ["--early_stopping.help"], ["--finetuning.help"])
+    )
     for meant in SYNONYMS.values():
         assert meant.partition("_args")[0] in keys  # the arguments are those of the network or the optimizer
 

@@ -198,7 +198,7 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(words, message, invoke, mo
 
 
 SMALLEST_IMAGE = {"lab_cnn": 16, "lenet5": 12, "simple_cnn": 4, "stacked_cnn": 8, "nin": 4, "googlenet": 4}
-SMALLEST_IMAGE |= {"resnet9": 8}
+SMALLEST_IMAGE |= {"resnet9": 8, "ofa": 8}
 SMALLEST_IMAGE |= {"densenet40_k12": 4, "densenet_bc100_k12": 4}
 SMALLEST_IMAGE |= dict.fromkeys(["densenet121", "densenet161", "densenet169", "densenet201"], 8)
 SMALLEST_IMAGE |= dict.fromkeys(["hardnet39ds", "hardnet68ds", "hardnet68", "hardnet85"], 8)
