@@ -107,3 +107,38 @@ def test_parts_that_thaw_later_learn_as_in_one_process(tmp_path):
     together, alone = (torch.load(path, weights_only=True) for path in (last, one / "checkpoints" / "last.ckpt"))
     assert alone["global_step"] == together["global_step"] == 3
     torch.testing.assert_close(together["state_dict"], alone["state_dict"], atol=1e-6, rtol=0)
+
+
+class Record(Callback):
+    """A callback that writes what each process drew, which blocks had no gradient, and its last weights."""
+
+    def on_before_optimizer_step(self, trainer, task, optimizer):
+        drawn = list(task.drawn(trainer.global_step))
+        idle = {name.split(".branch")[0] for name, p in task.backbone.named_parameters() if p.grad is None}
+        wanted = {f"stages.{i}.1" for i in range(3) if all(len(part.stages[i]) == 1 for part in drawn)}
+        assert idle == wanted  # weight decay and momentum would move blocks whose gradient is 0
+        self.drawn = [*getattr(self, "drawn", []), *map(str, drawn)]
+
+    def on_train_end(self, trainer, task):
+        content = {"drawn": self.drawn, "weights": task.state_dict()}
+        torch.save(content, f"{trainer.default_root_dir}/rank_{trainer.global_rank}.pt")
+
+
+def test_two_processes_draw_the_same_parts_of_a_supernet_and_end_with_the_same_weights(tmp_path):
+    space = {"resolutions": [8, 12], "kernels": [3, 5], "depths": [1, 2], "expands": [2, 3]}
+    phases = [{"share": 1}, {"share": 2, "kernel": 2, "depth": 2, "expand": 2}]
+    model = {"space": space, "phases": phases, "optimizer_args": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}}
+    data = {"class_path": "MNIST", "init_args": {"sample": True, "batch_size": 16}}
+    off = dict.fromkeys(["early_stopping", "export", "confusion_pictures", "network_pictures", "calibration"])
+    limits = {"max_epochs": 1, "limit_train_batches": 6, "limit_val_batches": 1, "limit_test_batches": 1}
+    trainer = {**limits, "logger": False, "callbacks": [{"class_path": "test_several_processes.Record"}]}
+    recipe = {"task": "Supernet", "model": model, "data": data, "trainer": trainer, **off}
+    (tmp_path / "ofa.yaml").write_text(json.dumps(recipe))  # JSON is YAML, too
+    strategy = [*processes(2)[:2], "--trainer.strategy=ddp_find_unused_parameters_true"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    words = ["--config", tmp_path / "ofa.yaml", *strategy, "--trainer.default_root_dir", tmp_path]
+    done = run_python("cnn_zoo.fit", *words, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"rank_{rank}.pt", weights_only=True) for rank in range(2))
+    assert first["drawn"] == second["drawn"] and len(set(first["drawn"])) > 1
+    torch.testing.assert_close(first["weights"], second["weights"], rtol=0, atol=0)
