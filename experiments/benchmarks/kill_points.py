@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/kill_points.py [POINTS] [SEED] | tee experiments/benchmarks/kill_points.txt
 
-Each point takes the next of five recipes (small nets on the bundled samples) and of three signals, and sends the
+Each point takes the next of six recipes (small nets on the bundled samples) and of three signals, and sends the
 signal at a random step, a random moment later. A third of the trainings is stopped twice. Then `--ckpt_path last`
 continues it. Compared bit for bit: the last checkpoint (weights, averaged weights, optimizer, schedule, random state,
 early stopping), the best one, metrics.csv, all of TensorBoard's scalars and the result card's figures; also the names
