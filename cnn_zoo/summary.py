@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +39,7 @@ from cnn_zoo.analysis.layers import totals
 from cnn_zoo.analysis.plots import parameters_against_macs, save_figure
 from cnn_zoo.analysis.tables import COLUMN_SETS, chip_table, comparison_table, format_value, layers_table
 from cnn_zoo.analysis.torch_graph import trace
+from cnn_zoo.backbones.create import create_on_meta
 from cnn_zoo.command_line.run import ArgumentParser, positive_int, run
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, write_csv
@@ -243,8 +243,7 @@ def operations_of(name: str, given: dict[str, Any], imports: bool) -> tuple[str,
     if name.endswith(".onnx"):
         return "images of the ONNX file", read_graph(Path(name))
     backbone, arguments = backbone_and_arguments(name, given, imports)
-    with torch.device("cpu" if "." in backbone else "meta"):  # as in compare_networks
-        model = create_model(backbone, **arguments)
+    model = create_on_meta(backbone, **arguments)
     channels, size = arguments["in_channels"], arguments["image_size"]
     with refuse_size(backbone, channels, size):
         return describe_input(arguments), trace(model, (channels, size, size))

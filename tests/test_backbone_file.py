@@ -174,10 +174,10 @@ def test_class_names_and_normalisation_are_required_of_a_classifier(saved):
         load_classifier(saved())
 
 
-def test_loading_imports_neither_lightning_nor_torchvision(saved):
+def test_loading_imports_neither_lightning_nor_torchvision_nor_torchs_compiler(saved):
     code = (
         "import sys, cnn_zoo; cnn_zoo.load_backbone(sys.argv[1]);"
-        "print({'lightning', 'torchvision', 'onnx'} & set(sys.modules))"
+        "print({'lightning', 'torchvision', 'onnx', 'torch._dynamo'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, saved()], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

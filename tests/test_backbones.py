@@ -10,6 +10,8 @@ from golden import FAMILIES, GOLDEN
 from cnn_zoo import create_model
 from cnn_zoo.analysis.complexity import count_macs, count_params
 from cnn_zoo.backbones import ZOO
+from cnn_zoo.backbones.create import create_on_meta
+from cnn_zoo.backbones.meta import without_values
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.onnx import export_onnx
 
@@ -39,15 +41,14 @@ def test_a_docstring_names_what_a_network_lets_one_vary(build):
 def test_complexity(golden):
     in_channels = 1 if golden.px == 28 else 3
     num_classes = 1000 if golden.px >= 224 else 10
-    with torch.device("meta"):
-        model = create_model(
-            golden.name,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=golden.px,
-            **golden.arguments,
-        )
-        images = torch.empty(1, in_channels, golden.px, golden.px)
+    model = create_on_meta(
+        golden.name,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=golden.px,
+        **golden.arguments,
+    )
+    images = torch.empty(1, in_channels, golden.px, golden.px, device="meta")
     assert (count_params(model), count_macs(model, images)) == (golden.parameters, golden.macs)
 
 
@@ -57,11 +58,10 @@ DEEPER_ONES = [(name, 3, 32) for name in ZOO if name not in FAMILIES]  # as a fa
 
 @pytest.mark.parametrize(("name", "in_channels", "image_size"), AT_EVERY_SIZE + DEEPER_ONES)
 def test_gives_logits_and_uses_every_parameter(name, in_channels, image_size):
-    with torch.device("meta"):
+    with without_values():
         model = ZOO[name](num_classes=7, in_channels=in_channels, image_size=image_size)
-        images = torch.empty(2, in_channels, image_size, image_size)
-    logits = model(images)
-    logits.sum().backward()
+        logits = model(torch.empty(2, in_channels, image_size, image_size))
+        logits.sum().backward()
     assert logits.shape == (2, 7)
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     assert {name for name, _ in model.named_children()} == {"stem", "stages", "head"}
@@ -160,9 +160,8 @@ def test_stacked_cnn_varies_one_thing_at_a_time():
 
 def costs(name, **arguments):
     """Return parameters and MACs at 32 px."""
-    with torch.device("meta"):
-        model = create_model(name, num_classes=10, in_channels=3, image_size=32, **arguments)
-        return count_params(model), count_macs(model, torch.empty(1, 3, 32, 32))
+    model = create_on_meta(name, num_classes=10, in_channels=3, image_size=32, **arguments)
+    return count_params(model), count_macs(model, torch.empty(1, 3, 32, 32, device="meta"))
 
 
 @pytest.mark.parametrize(

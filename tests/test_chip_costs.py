@@ -1,17 +1,15 @@
 """Energy, time and memory of networks on chips, by hand and against published figures."""
 
 import pytest
-import torch
 
-from cnn_zoo import create_model
 from cnn_zoo.analysis.chip import PRESETS, TOTALS, load_chip
 from cnn_zoo.analysis.chip_costs import chip_costs, operation_costs
 from cnn_zoo.analysis.torch_graph import trace
+from cnn_zoo.backbones.create import create_on_meta
 
 
 def on_meta(name, channels, size, classes=10, **arguments):
-    with torch.device("meta"):
-        return create_model(name, num_classes=classes, in_channels=channels, image_size=size, **arguments)
+    return create_on_meta(name, num_classes=classes, in_channels=channels, image_size=size, **arguments)
 
 
 def costs_on(chip, name, channels, size, **arguments):

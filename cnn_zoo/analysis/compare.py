@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from cnn_zoo.analysis.layers import LayerRow, layer_table, totals
-from cnn_zoo.backbones.create import create_model, find_backbone
+from cnn_zoo.backbones.create import create_on_meta, find_backbone
 from cnn_zoo.errors import UserError
 
 COLUMNS = {  # of a comparison, with their headers for people
@@ -33,9 +32,7 @@ def compare_networks(chosen: list[tuple[str, dict[str, Any]]], sort: str | None 
     """
     networks: list[dict[str, Any]] = []
     for name, arguments in chosen:
-        # Nothing is computed, so no weights are needed. But a network outside the zoo is run once to check it.
-        with torch.device("cpu" if "." in name else "meta"):
-            model = create_model(name, **arguments)
+        model = create_on_meta(name, **arguments)  # nothing is computed
         rows = checked_layer_table(name, model, arguments["in_channels"], arguments["image_size"])
         networks.append({"network": name, **totals(model, rows)})
     return sorted(networks, key=lambda row: row[sort]) if sort else networks

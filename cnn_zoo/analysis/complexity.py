@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnn_zoo.analysis.layers import CONVOLUTIONS, TRANSPOSED, layer_table
+from cnn_zoo.backbones.meta import ShapesOnly
 
 # the names that each counter has for our two kinds of layers; whatever else it counts is extra
 FVCORE_NAMES = {"convolution": ("conv",), "linear": ("linear",)}
@@ -44,7 +45,7 @@ def count_macs(model: nn.Module, images: Tensor) -> int:
 
 
 def torch_macs_by_operator(model: nn.Module, images: Tensor) -> dict[str, int]:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), ShapesOnly(), FlopCounterMode(display=False) as counter:
         model(images)
     flops_by_operator = counter.get_flop_counts().get("Global", {})
     return {str(operator): flops // 2 for operator, flops in flops_by_operator.items()}

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from cnn_zoo.analysis.space import Space
 from cnn_zoo.backbones.layers import round_channels
+from cnn_zoo.backbones.meta import without_values
 from cnn_zoo.backbones.once_for_all import STEM_CHANNELS, Architecture, OnceForAll, resizing, shape_for
 
 
@@ -121,7 +122,7 @@ class Skeleton:
 
     def __init__(self, space: Space, *, num_classes: int, in_channels: int) -> None:
         self.image_size = space.image_size
-        with torch.device("meta"):
+        with without_values():
             self.network = OnceForAll(num_classes, in_channels, space.image_size, space.largest)
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -159,7 +160,7 @@ def extract(
 
     Its batch norms have the statistics of a new network: `cnn_zoo.analysis.batch_norm.recalibrate` must set them.
     """
-    with torch.device("meta"):  # initial weights would take time and random numbers
+    with without_values():  # initial weights would take time and random numbers
         network = OnceForAll(num_classes, in_channels, image_size, architecture)
     state = {name: weight.detach().clone() for name, weight in part(weights, transforms, architecture).items()}
     device = next(iter(weights.values())).device

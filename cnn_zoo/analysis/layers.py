@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cnn_zoo.analysis.receptive_field import IMAGE, TrackFields, fields_of, pair, set_fields
 from cnn_zoo.analysis.thop import thop_operations
+from cnn_zoo.backbones.meta import ShapesOnly
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -93,7 +94,7 @@ def layers_called(model: nn.Module, image: Tensor) -> list[LayerRow]:
         if not list(layer.children()) and not isinstance(layer, nn.Identity):
             add_row_when_called(name, layer)
     set_fields(image, IMAGE)
-    with torch.no_grad(), TrackFields():
+    with torch.no_grad(), ShapesOnly(), TrackFields():
         model(image)
     return rows
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode  # torch documents this class under this path alone
+
+from cnn_zoo.backbones.meta import LightMode
 
 aten = torch.ops.aten
 
@@ -61,7 +62,7 @@ def fields_of(tensor: Tensor) -> Fields:
     return getattr(tensor, "fields", (WHOLE, WHOLE))
 
 
-class TrackFields(TorchDispatchMode):
+class TrackFields(LightMode):
     """A mode in which every tensor computed from one with fields gets fields. It works on the meta device too."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode  # torch documents this class under this path alone
 from torch.utils.flop_counter import flop_registry
 
 from cnn_zoo.analysis.graph import Graph, Loops, Operation, fuse
 from cnn_zoo.analysis.receptive_field import flatten
+from cnn_zoo.backbones.meta import LightMode, ShapesOnly
 from cnn_zoo.errors import UserError
 
 aten = torch.ops.aten
@@ -53,14 +53,14 @@ def run_and_record(model: nn.Module, image: Tensor) -> Graph:
         if hasattr(layer, "padding_mode"):
             layer.padding_mode = "zeros"  # same cost; circular padding would copy the map in pieces
     recorder = Recorder(model, image)
-    with torch.no_grad(), recorder:
+    with torch.no_grad(), ShapesOnly(), recorder:
         output = model(image)
     numbers = [recorder.number_of(tensor) for tensor in flatten([output]) if isinstance(tensor, Tensor)]
     outputs = tuple(number for number in numbers if number is not None)
     return fuse(Graph(tuple(recorder.operations), recorder.sizes, outputs))
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(LightMode):
     """A mode that lists every operator that computes from the image.
 
     A tensor has the number of its storage: views share it. An operator that changes a tensor in place counts as one

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn_zoo.backbones import ZOO
+from cnn_zoo.backbones.meta import without_values
 from cnn_zoo.backbones.torchvision_networks import (
     PREFIX,
     names_torchvision_weights,
@@ -122,6 +123,17 @@ def start_from(model: nn.Module, name: str, source: str, arguments: dict[str, An
         twin = imagenet_sized(ZOO[name], **arguments) if name in ZOO else None
         return load_weights(model, torchvision_weights(source, twin), **options)
     return load_weights(model, read_weights(source), **options)
+
+
+def create_on_meta(name: str, **arguments: Any) -> nn.Module:
+    """Return the network that `create_model` builds, on the meta device, where it takes neither time nor memory.
+
+    A network outside the zoo has weights, because it is run once to check it.
+    """
+    if "." in name:
+        return create_model(name, **arguments)
+    with without_values():
+        return create_model(name, **arguments)
 
 
 def find_backbone(name: str) -> Callable[..., nn.Module]:

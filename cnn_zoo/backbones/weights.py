@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cnn_zoo.backbones.meta import without_values
 from cnn_zoo.backbones.weight_files import Weights, without_wrappers
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable
@@ -207,5 +208,5 @@ def imagenet_sized(build: Callable[..., nn.Module], **arguments: Any) -> nn.Modu
     Its state dict has the shapes and the order of torchvision's.
     """
     sizes = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
-    with torch.device("meta"):
+    with without_values():
         return build(**accepted_by(build, sizes), **arguments)

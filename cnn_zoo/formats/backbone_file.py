@@ -5,10 +5,9 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from cnn_zoo.backbones.create import create_model
+from cnn_zoo.backbones.create import create_on_meta
 from cnn_zoo.backbones.weight_files import require_finite
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, require_regular_file, whole_file
@@ -57,10 +56,8 @@ def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module,
     name = description.backbone
     if not imports:
         refuse_import(path, name)
-    # On the meta device initial weights take no time and memory. A network outside the zoo may also have tensors that
-    # are in no file.
-    with torch.device("cpu" if "." in name else "meta"):
-        model = create_model(name, **description.sizes, **description.backbone_args)
+    # A network outside the zoo, which has weights here, may also have tensors that are in no file.
+    model = create_on_meta(name, **description.sizes, **description.backbone_args)
     try:
         model.load_state_dict(with_types_of(model, weights), assign=True)
     except (RuntimeError, TypeError, ValueError) as error:
