@@ -42,7 +42,7 @@ ONLY_PARSED = {  # words of our commands whose configuration is parsed, and noth
 }
 NO_FILES = "--export null --network_pictures null"
 SMALL = f"{NO_FILES} --trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.limit_val_batches 1"
-SMALL += " --trainer.limit_test_batches 1 --data.batch_size 8"
+SMALL += " --trainer.limit_test_batches 1 --data.batch_size 8 --confusion_pictures null --calibration null"
 RUN = "runs/quickstart/version_0"  # what a reader writes instead of RUN
 RUN_EPOCHS = 3  # of the fixture finished_run
 

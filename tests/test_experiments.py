@@ -19,7 +19,8 @@ STUDIES = sorted((ROOT / "experiments" / "studies").rglob("*.yaml"))
 EXPERIMENTS = sorted({*(ROOT / "experiments").rglob("*.yaml")} - {*STUDIES})
 NAMES = [str(path.relative_to(ROOT / "experiments")) for path in EXPERIMENTS]
 FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=8", "--trainer.limit_val_batches=2"]
-FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false", "--export=null", "--curves=null"]
+FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false"]
+FEW += [f"--{key}=null" for key in ("export", "curves", "network_pictures", "confusion_pictures", "calibration")]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)

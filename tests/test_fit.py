@@ -101,7 +101,8 @@ def test_a_run_that_is_refused_leaves_no_folder(invoke, tmp_path):
 
 
 def test_a_training_with_data_workers_ends(tmp_path):
-    words = ["--config", QUICK, *FEW, *OFF, f"--data.transforms={CROPS}", "--data.num_workers=2"]
+    words = ["--config", QUICK, "--trainer.max_epochs=2", *FEW, *OFF]
+    words += [f"--data.transforms={CROPS}", "--data.num_workers=2"]
     done = run_python("cnn_zoo.fit", *words, "--trainer.default_root_dir", tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
 

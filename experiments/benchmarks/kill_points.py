@@ -128,6 +128,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "trainer": {"max_epochs": 3, "log_every_n_steps": 5},
     },
 }
+NOT_COMPARED = {"export": None, "network_pictures": None, "confusion_pictures": None}
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
@@ -221,7 +222,7 @@ def main(points: int = 24, seed: int = 0) -> int:
             if name not in references:
                 recipe = RECIPES[name]
                 sample = {"init_args": recipe["data"]["init_args"] | {"sample": True, "val_fraction": 0.5}}
-                config.write_text(yaml.safe_dump(recipe | {"data": recipe["data"] | sample, "export": None}))
+                config.write_text(yaml.safe_dump(recipe | NOT_COMPARED | {"data": recipe["data"] | sample}))
                 whole = Path(folder) / name / "runs"
                 whole.mkdir(parents=True)
                 if train(config, whole):
