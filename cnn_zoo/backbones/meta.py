@@ -1,7 +1,7 @@
 """Networks on the meta device, whose tensors have shapes but no values.
 
 On the meta device torch runs a dozen Python functions for each initial weight, batch norm and ReLU, and imports its
-compiler first, which takes two seconds. Here they give their shapes at once.
+compiler first, which takes one to two seconds. Here they give their shapes at once.
 """
 
 from collections.abc import Iterator
