@@ -22,8 +22,9 @@ MODULES = {
 }
 
 # torch's threads spin while they wait, which takes the cores from any other process: the quick start becomes two to
-# four times as slow. Without other processes, sleeping costs nothing, or a tenth in networks of many small layers
-# (experiments/benchmarks/waiting_threads.py). The OpenMP library reads this variable when torch is imported.
+# four times as slow. Without other processes, sleeping loses nothing, or 5 to 10 % in networks of many small layers; a
+# short spin before sleeping does not win that back (experiments/benchmarks/waiting_threads.py). The OpenMP library
+# reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SCRIPT = "cnn-zoo"

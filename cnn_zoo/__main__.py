@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "cnn_zoo.explain",
     "export": "cnn_zoo.export",
     "sweep": "cnn_zoo.sweep.__main__",
+    "search": "cnn_zoo.search.__main__",
     "report": "cnn_zoo.report.__main__",
     "benchmark": "cnn_zoo.benchmark.__main__",
 }

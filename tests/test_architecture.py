@@ -21,7 +21,7 @@ LEVELS = {  # a room may import from lower levels alone
     "command_line": 7,
 }
 COMMAND = 8  # every other module or folder is a command
-STUDY = 9  # a study compares its runs by the means of the report
+STUDY = 9  # a study and a search compare their runs by the means of the report
 TORCH_FREE = ("__init__", "__main__", "errors", "files", "imports", "analysis/plots", "analysis/labels")
 TORCH_FREE += ("analysis/chip", "analysis/chip_picture")
 TORCH_FREE += ("formats/run_folder", "formats/description", "formats/old_names")
@@ -53,7 +53,7 @@ def room_of_file(path: Path) -> str:
 
 
 def level(name: str) -> int:
-    return STUDY if name == "sweep" else LEVELS.get(name, COMMAND)
+    return STUDY if name in ("sweep", "search") else LEVELS.get(name, COMMAND)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

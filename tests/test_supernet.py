@@ -36,7 +36,7 @@ SIZES = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 @pytest.fixture(autouse=True)
 def few_calibration_images(monkeypatch):
     monkeypatch.setattr(supernet, "CALIBRATION_IMAGES", 40)
-    monkeypatch.setattr(supernet, "CALIBRATION_BATCH", 20)
+    monkeypatch.setattr(supernet, "PLAIN_BATCH", 20)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def trained(tmp_path_factory):
     (root / "ofa.yaml").write_text(yaml.safe_dump(RECIPE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(supernet, "CALIBRATION_IMAGES", 40)
-        patch.setattr(supernet, "CALIBRATION_BATCH", 20)
+        patch.setattr(supernet, "PLAIN_BATCH", 20)
         fit.main(["--config", str(root / "ofa.yaml"), "--trainer.default_root_dir", str(root)])
     return root / "ofa" / "version_0"
 

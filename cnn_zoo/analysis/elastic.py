@@ -4,7 +4,7 @@ A part of the largest network uses its first blocks, its first middle channels, 
 small matrices transform. Nothing here is a layer of its own: a part is a selection of the largest network's weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -24,24 +24,47 @@ class Costs(NamedTuple):
     macs: int
 
 
-def costs(architecture: Architecture, *, num_classes: int, in_channels: int, image_size: int) -> Costs:
-    """Return the costs of an architecture by formula, in microseconds: a search needs those of many."""
+class Convolution(NamedTuple):
+    """A convolution with its batch norm, without running it.
+
+    Args:
+        weights: The number of its weights.
+        channels: Those of its output.
+        side: The side of its output in px.
+        depthwise: Its kernel size if it is depthwise, else 0.
+    """
+
+    weights: int
+    channels: int
+    side: int
+    depthwise: int = 0
+
+
+def convolutions(architecture: Architecture, *, in_channels: int, image_size: int) -> Iterator[Convolution]:
+    """Yield the convolutions of an architecture, from the stem to the head."""
     shape = shape_for(image_size)
     side = -(-architecture.resolution // shape.stem_stride)
     channels = STEM_CHANNELS
-    stem = 9 * in_channels * channels
-    params, macs = stem + 2 * channels, stem * side**2
+    yield Convolution(9 * in_channels * channels, channels, side)
     for (out_channels, stride), stage in zip(shape.stages, architecture.stages, strict=True):
         for j, (kernel, expand) in enumerate(stage):
             middle = round_channels(channels * expand)
-            widen, depthwise, project = channels * middle, kernel**2 * middle, middle * out_channels
-            params += widen + depthwise + project + 2 * (2 * middle + out_channels)
-            macs += widen * side**2
+            yield Convolution(channels * middle, middle, side)
             side = -(-side // stride) if j == 0 else side
-            macs += (depthwise + project) * side**2
+            yield Convolution(kernel**2 * middle, middle, side, kernel)
+            yield Convolution(middle * out_channels, out_channels, side)
             channels = out_channels
-    head, last = channels * shape.features, shape.features * num_classes
-    return Costs(params + head + 2 * shape.features + last + num_classes, macs + head * side**2 + last)
+    yield Convolution(channels * shape.features, shape.features, side)
+
+
+def costs(architecture: Architecture, *, num_classes: int, in_channels: int, image_size: int) -> Costs:
+    """Return the costs of an architecture by formula, in microseconds: a search needs those of many."""
+    last = shape_for(image_size).features * num_classes
+    params, macs = last + num_classes, last
+    for layer in convolutions(architecture, in_channels=in_channels, image_size=image_size):
+        params += layer.weights + 2 * layer.channels
+        macs += layer.weights * layer.side**2
+    return Costs(params, macs)
 
 
 # Parts of the largest network

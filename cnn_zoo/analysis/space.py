@@ -135,6 +135,25 @@ class Space:
         stages = tuple(random.choice(pair) for pair in pairs)
         return Architecture(random.choice((first.resolution, second.resolution)), stages)
 
+    def lower(self, architecture: Architecture, random: Random) -> Architecture:
+        """Return the architecture with one choice, drawn at random, replaced by the next smaller one.
+
+        The smallest architecture is returned as it is.
+        """
+
+        def below(choices: tuple[int, ...], value: int) -> int | None:
+            return max((choice for choice in choices if choice < value), default=None)
+
+        resolution, stages = architecture.resolution, architecture.stages
+        lowered = [Architecture(side, stages)] if (side := below(self.resolutions, resolution)) else []
+        for i, stage in enumerate(stages):
+            smaller = [stage[:depth]] if (depth := below(self.depths, len(stage))) else []
+            for j, (kernel, expand) in enumerate(stage):
+                options = (below(self.kernels, kernel), expand), (kernel, below(self.expands, expand))
+                smaller += [(*stage[:j], Block(k, e), *stage[j + 1 :]) for k, e in options if k and e]
+            lowered += [Architecture(resolution, (*stages[:i], other, *stages[i + 1 :])) for other in smaller]
+        return random.choice(lowered or [architecture])
+
     def _random_stage(self, random: Random) -> tuple[Block, ...]:
         return tuple(self._random_block(random) for _ in range(random.choice(self.depths)))
 

@@ -171,7 +171,9 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         rates = f"precision {card['precision']:.2%}, recall {card['recall']:.2%} (means over the classes)"
         lines["quality"] = f"{rates}; calibration error {card['ece']:.2%}"
     if card.get("val_accuracy") is not None:
-        lines["validation"] = f"{card['val_accuracy']:.2%} at epoch {card['best_epoch']} of {card['epochs']}"
+        lines["validation"] = f"{card['val_accuracy']:.2%}"
+        if "best_epoch" in card:  # a part of a supernet had no epochs of its own
+            lines["validation"] += f" at epoch {card['best_epoch']} of {card['epochs']}"
     if card.get("weights"):
         lines["started from"] = card["weights"]["source"]
     if card.get("teachers"):
@@ -188,7 +190,8 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
             f"{card['sram_kb']:,.1f} kB of activations, {card['flash_kb']:,.1f} kB of weights, "
             f"{card['latency_ms']:,.2f} ms, {card['energy_uj']:,.1f} µJ (estimates)"
         )
-    lines["training"] = f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}"
+    if card["images_per_second"]:
+        lines["training"] = f"{card['train_seconds']} s, {card['images_per_second']} images/s, seed {card['seed']}"
     lines["machine"] = f"{machine_text(card['machine'])}, {card['trainer_precision']}"
     if "onnx" in card:
         lines["ONNX"] = f"differs from torch by at most {card['onnx_max_abs_diff']:.1e}"

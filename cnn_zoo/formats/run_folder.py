@@ -208,14 +208,20 @@ def removed_if_empty(run: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def locked(run: RunFolder) -> Iterator[None]:
-    """Keep every other process from training in a run folder during the block.
+def locked(
+    run: RunFolder, work: str = "trains", instead: str = "start a new run without --ckpt_path"
+) -> Iterator[None]:
+    """Keep every other process from working in a run folder during the block.
 
     The lock belongs to this process and not to its workers. The system removes it when the process ends, even if it is
     killed. Where the file system has no locks, a line on stderr says so.
 
+    Args:
+        work: What a process does there, for the message.
+        instead: What the user can do besides waiting.
+
     Raises:
-        UserError: Another process trains in the folder.
+        UserError: Another process works in the folder.
     """
     with open(run.lock, "a+", encoding="utf-8") as file:
         try:
@@ -224,12 +230,11 @@ def locked(run: RunFolder) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:  # which of them is raised depends on the system
             raise UserError(
-                f"{process_in(run.lock)} trains in {run.path}; wait until it ends, stop it, or start a new run without "
-                "--ckpt_path."
+                f"{process_in(run.lock)} {work} in {run.path}; wait until it ends, stop it, or {instead}."
             ) from error
         except OSError as error:
             reason = error.strerror or error
-            sys.stderr.write(f"{run.path} cannot be locked ({reason}); take care that no other process trains in it.\n")
+            sys.stderr.write(f"{run.path} cannot be locked ({reason}); take care that no other process works in it.\n")
         file.truncate(0)
         file.write(f"{os.getpid()} on {platform.node()}")
         file.flush()

@@ -26,31 +26,38 @@ LABELS = {"val_accuracy": "validation accuracy (%)", "val_loss": "validation los
 
 
 def draw_arms(summaries: Sequence[ArmSummary], metric: str) -> "Figure":
-    """Draw two panels with a line for each arm: its accuracy, and its difference to the baseline.
+    """Draw a line for each arm: a dot for each run and a tick at the mean.
 
-    Left: a dot for each run, and a tick at the mean. Right: the mean difference with its 95 % interval.
+    With several arms a second panel has the mean differences to the baseline with their 95 % intervals.
     """
     height = 1.2 + LINE_HEIGHT * len(summaries)
-    figure = new_figure(1.3 * WIDTH, height, DPI)
-    left, right = figure.subplots(1, 2, sharey=True)
+    figure = new_figure(1.3 * WIDTH if len(summaries) > 1 else WIDTH, height, DPI)
+    panels = figure.subplots(1, min(2, len(summaries)), sharey=True, squeeze=False)[0]
     for line, summary in enumerate(summaries):
         values = [100 * value for value in summary.values(metric)]
-        left.scatter(values, [line] * len(values), s=16, color="tab:blue", alpha=0.7, zorder=3)
-        left.scatter([sum(values) / len(values)], [line], marker="|", s=260, color="tab:orange", zorder=4)
+        panels[0].scatter(values, [line] * len(values), s=16, color="tab:blue", alpha=0.7, zorder=3)
+        panels[0].scatter([sum(values) / len(values)], [line], marker="|", s=260, color="tab:orange", zorder=4)
+    name = metric.removesuffix("_accuracy").replace("val", "validation")
+    panels[0].set_yticks(range(len(summaries)), [summary.arm for summary in summaries])
+    panels[0].set_ylim(len(summaries) - 0.4, -0.6)  # the baseline is above
+    panels[0].set(xlabel=f"{name} accuracy (%)")
+    panels[0].set_title("each run, and the mean", loc="left")
+    if len(panels) > 1:
+        draw_differences(panels[1], summaries, metric)
+    fix_layout(figure)
+    return figure
+
+
+def draw_differences(axes: "Axes", summaries: Sequence[ArmSummary], metric: str) -> None:
+    """Draw the mean difference of each arm to the baseline with its 95 % interval."""
+    for line, summary in enumerate(summaries):
         interval = summary.differences.get(metric)
         if interval:
             error = None if interval.half_width is None else 100 * interval.half_width
-            right.errorbar([100 * interval.mean], [line], xerr=error, fmt="o", ms=4, capsize=3, color="tab:blue")
-    name = metric.removesuffix("_accuracy").replace("val", "validation")
-    left.set_yticks(range(len(summaries)), [summary.arm for summary in summaries])
-    left.set_ylim(len(summaries) - 0.4, -0.6)  # the baseline is above
-    left.set(xlabel=f"{name} accuracy (%)")
-    left.set_title("each run, and the mean", loc="left")
-    right.axvline(0, color="grey", lw=1)
-    right.set(xlabel="percentage points")
-    right.set_title(f"difference to {summaries[0].arm}, 95 % interval", loc="left")
-    fix_layout(figure)
-    return figure
+            axes.errorbar([100 * interval.mean], [line], xerr=error, fmt="o", ms=4, capsize=3, color="tab:blue")
+    axes.axvline(0, color="grey", lw=1)
+    axes.set(xlabel="percentage points")
+    axes.set_title(f"difference to {summaries[0].arm}, 95 % interval", loc="left")
 
 
 def draw_front(rows: Sequence[Row], objectives: Mapping[str, str]) -> "Figure":

@@ -20,7 +20,7 @@ from cnn_zoo.tasks.schedules import phase_at, phase_ends
 from cnn_zoo.tasks.scores import Scores
 
 CALIBRATION_IMAGES = 2000  # as in the paper
-CALIBRATION_BATCH = 200
+PLAIN_BATCH = 200
 
 
 class Supernet(Classification):
@@ -113,25 +113,34 @@ class Supernet(Classification):
         for _ in range(phase.subnets):
             yield opened.sample(random)
 
-    def part_alone(self, architecture: Architecture) -> nn.Module:
-        """Return a calibrated network of its own with the weights of a part."""
-        sizes = {name: self.hparams[name] for name in ("num_classes", "in_channels", "image_size")}
-        network = extract(*self.weights(), architecture, **sizes)
-        recalibrate(network, self.calibration_images())
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Return the sizes of the data: num_classes, in_channels, image_size."""
+        return {name: self.hparams[name] for name in ("num_classes", "in_channels", "image_size")}
+
+    def part_alone(self, architecture: Architecture, data: Any) -> nn.Module:
+        """Return a network of its own with the weights of a part, calibrated on a data module's training images."""
+        network = extract(*self.weights(), architecture, **self.sizes)
+        recalibrate(network, self.plain_images(data, "train", CALIBRATION_IMAGES))
         return network
 
-    def calibration_images(self) -> Iterator[Tensor]:
-        """Yield batches of training images without augmentation, on the device and in the precision of the weights."""
-        data: Any = self.trainer.datamodule
+    def plain_images(self, data: Any, name: str, count: int) -> Iterator[Tensor]:
+        """Yield batches of images without augmentation, on the device and in the precision of the weights.
+
+        Args:
+            data: A data module.
+            name: The set: train, val or test.
+            count: The number of images.
+        """
         like = self.backbone.head[-1].bias
-        for images in data.plain("train", CALIBRATION_IMAGES, CALIBRATION_BATCH):
+        for images in data.plain(name, count, PLAIN_BATCH):
             yield images.to(like).to(memory_format=torch.channels_last)
 
     def calibrate(self) -> None:
         """Set the statistics of the largest network, unless they fit the present weights."""
         if self._calibrated_at != self.global_step:
             training = self.backbone.training
-            recalibrate(self.backbone, self.calibration_images())
+            recalibrate(self.backbone, self.plain_images(self.trainer.datamodule, "train", CALIBRATION_IMAGES))
             self.backbone.train(training)
             self._calibrated_at = self.global_step
 
@@ -187,7 +196,8 @@ class Supernet(Classification):
         self.calibrate()
         self.largest_scores.reset()
         self.smallest_scores.reset()
-        smallest, middle = self.part_alone(self.space.smallest), self.part_alone(self.space.middle)
+        data = self.trainer.datamodule
+        smallest, middle = self.part_alone(self.space.smallest, data), self.part_alone(self.space.middle, data)
         self._validated = [(self.backbone, [self.largest_scores]), (smallest, [self.smallest_scores]), (middle, [])]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

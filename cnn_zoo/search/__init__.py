@@ -1,0 +1,1 @@
+"""Search: the best part of a supernet for a budget."""
