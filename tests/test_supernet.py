@@ -286,6 +286,7 @@ def test_arguments_that_cannot_work_are_refused(arguments, message):
         (["--finetuning.freeze=stem"], "finetuning is set, but does not work with the task Supernet"),
         (["--data.progressive=16"], "data.progressive is set, but does not work with the task Supernet"),
         (["--trainer.strategy=ddp"], "use ddp_find_unused_parameters_true"),
+        (["--trainer.accelerator=cpu", "--trainer.devices=2"], "trainer.strategy is auto on 2 devices, but a step"),
         (["--model.compile=true"], "There is no key 'model.compile'"),
         (["--task=LeNet"], "'LeNet' cannot be imported"),
         (["--task=torch.nn.ReLU"], "task is 'torch.nn.ReLU'; it must be Classification, Supernet"),

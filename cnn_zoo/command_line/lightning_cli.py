@@ -36,6 +36,7 @@ from cnn_zoo.command_line.refusals import (
     refuse_impossible_values,
     refuse_name,
     refuse_no_training,
+    refuse_plain_ddp,
     refuse_strategy,
     refuse_with_supernet,
 )
@@ -46,7 +47,7 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.old_names import CALLBACK_KEYS, MIXING_KEYS
-from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run
+from cnn_zoo.formats.run_folder import CHECKPOINTS, RunFolder, load_yaml, make_run, newest_run, removed_if_empty
 from cnn_zoo.tasks import Classification, Supernet
 
 # lightning gives its Timer a default of this type, which YAML does not know
@@ -206,7 +207,11 @@ class CLI(LightningCLI):
         if config["logger"] in (None, True):
             config["logger"] = run_logger(self.run, wait=True)
         chosen = self.chosen_callbacks()
-        return run_trainer(self.run, chosen, own_callbacks, config)
+        trainer = run_trainer(self.run, chosen, own_callbacks, config)
+        if isinstance(self.model, Supernet):
+            with removed_if_empty(self.run):
+                refuse_plain_ddp(config["strategy"], trainer.world_size)
+        return trainer
 
     def make_run_folder(self) -> RunFolder:
         """Return the folder of the run that is continued or of a new one; a temporary one for fast_dev_run."""

@@ -162,6 +162,15 @@ def refuse_with_supernet(config: Namespace) -> None:
             raise UserError(f"{key} is set, but does not work with the task Supernet: {reason}.")
 
 
+def refuse_plain_ddp(strategy: Any, world_size: int) -> None:
+    """Raise UserError if lightning chooses the strategy of a supernet on several devices: it would choose plain DDP."""
+    if strategy == "auto" and world_size > 1:
+        raise UserError(
+            f"trainer.strategy is auto on {world_size} devices, but a step of the task Supernet does not use all "
+            "weights; use ddp_find_unused_parameters_true, or one device."
+        )
+
+
 def refuse_impossible_values(config: Namespace) -> None:
     """Raise UserError for values that lightning would accept, and fail on later or ignore."""
     trainer = config.trainer
