@@ -2,9 +2,9 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -249,10 +249,26 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Any]:
-    """Yield a function to call after each piece of work: a bar on a terminal, or else a line now and then."""
-    from tqdm import tqdm
+def progress(what: str, total: int | None) -> Iterator[Callable[[], object]]:
+    """Yield a function to call after each piece of work: a bar on a terminal, or else a line now and then.
 
-    seconds = 0.5 if sys.stderr.isatty() else SILENT_SECONDS
-    with tqdm(desc=what, total=total, mininterval=seconds, disable=total == 0) as bar:
-        yield partial(bar.update, 1)
+    Args:
+        what: What is counted.
+        total: The number of pieces; None if it is not known.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(desc=what, total=total, disable=total == 0) as bar:
+            yield bar.update
+        return
+    done, told = 0, time.monotonic()
+
+    def advance() -> None:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told > SILENT_SECONDS:
+            told = time.monotonic()
+            print(f"{what}: {done}" if total is None else f"{what}: {done} of {total}", flush=True)
+
+    yield advance
