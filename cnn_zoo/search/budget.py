@@ -1,6 +1,8 @@
 """A budget, and the run folder of the part that was chosen for it."""
 
+import io
 import re
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -37,7 +39,7 @@ class Budget:
     bounds: dict[str, float]
 
     def __str__(self) -> str:
-        return ", ".join(f"{cost} <= {bound:,.6g}" for cost, bound in self.bounds.items())
+        return ", ".join(f"{cost} <= {bound:,.12g}" for cost, bound in self.bounds.items())
 
     def allows(self, costs: dict[str, float]) -> bool:
         """Return whether these costs are within the bounds. A cost without a bound need not be given."""
@@ -103,8 +105,9 @@ def ship(subnets: Subnets, subnet: Subnet, folder: RunFolder, config: dict[str, 
     folder.path.mkdir(parents=True, exist_ok=True)
     options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     trainer = run_trainer(folder, chosen, [], options)
-    complexity.on_fit_start(trainer, task)
-    (metrics,) = trainer.test(task, datamodule=subnets.data, verbose=False)
+    with redirect_stdout(io.StringIO()):  # the command prints a row of its table instead of each card
+        complexity.on_fit_start(trainer, task)
+        (metrics,) = trainer.test(task, datamodule=subnets.data, verbose=False)
     with whole_file(folder.config) as part:
         part.write_text(yaml.safe_dump(fine_tuning(config, subnet, folder, experiment), sort_keys=False))
     if export.problem:

@@ -80,7 +80,8 @@ class Search:
         """Measure the first parts."""
         plan = self.subnets.planned(self.options.samples, self.options.seed)
         known = sum(str(architecture) in self.subnets.measured for architecture, _ in plan)
-        print(f"{known} of {len(plan)} parts are in {self.subnets.table}; the others are measured now.")
+        rest = "; the others are measured now" if known < len(plan) else ""
+        print(f"{known} of {len(plan)} parts are in {self.subnets.table}{rest}.")
         with progress("parts measured", len(plan) - known) as advance:
             for architecture, kind in plan:
                 if str(architecture) not in self.subnets.measured:
@@ -197,13 +198,16 @@ class Search:
         measured, space = self.subnets.measured, self.subnets.space
         best = best_of(subnet for subnet in held(measured, space, None) if subnet.macs <= bound)
         if best is None:
-            return ""
+            return f"No uniform part that was measured has {bound:,.0f} MACs or less."
         losses = []
         for dimension in DIMENSIONS:
             kept = best_of(subnet for subnet in held(measured, space, dimension) if subnet.macs <= bound)
-            loss = f"{100 * (best.val_accuracy - kept.val_accuracy):.2f} points" if kept else "no part is left"
+            loss = f"{100 * (best.val_accuracy - kept.val_accuracy):.2f} points" if kept else "everything (too large)"
             losses.append(f"{dimension} {loss}")
-        return f"Within {bound:,.6g} MACs, a uniform part loses with one dimension at its largest: {', '.join(losses)}."
+        return (
+            f"What the best uniform part within {bound:,.0f} MACs loses if one dimension stays at its largest: "
+            f"{', '.join(losses)}."
+        )
 
 
 def search(options: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -233,19 +237,14 @@ def search(options: argparse.Namespace, overrides: Sequence[str]) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print a row for each budget."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    names = ["budget", "part", "parameters", "MACs", "ms", "validation", "best uniform", "test"]
-    shown = [i for i in range(len(names)) if any(row[i] for row in rows)]
-    for i in shown:
-        table.add_column(names[i], justify="left" if i < 2 else "right")
-    for row in rows:
-        table.add_row(*(escape(row[i]) for i in shown))
-    Console().print(table)
+    """Print a row for each budget, whatever the width of the terminal; columns without a value are left out."""
+    lines = [("budget", "part", "parameters", "MACs", "ms", "validation", "best uniform", "test"), *rows]
+    shown = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in shown]
+    for line in zip(*shown, strict=True):
+        texts = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
+        numbers = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+        print("  ".join([*texts, *numbers]))
 
 
 @contextmanager

@@ -101,8 +101,10 @@ def draw_dimensions(subnets: Mapping[str, Subnet], space: Space) -> "Figure":
 
 def finish(axes: "Axes", cost: str) -> None:
     """Set labels, scale and legend."""
+    from matplotlib.ticker import EngFormatter
+
     axes.set_xscale("log")
     axes.set(xlabel=LABELS[cost], ylabel="validation accuracy (%)")
-    write_out_ticks(axes.xaxis, "{x:,g}")
+    write_out_ticks(axes.xaxis, "{x:g}" if cost == "ms" else EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
