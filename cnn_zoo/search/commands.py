@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from cnn_zoo.analysis import plots
 from cnn_zoo.backbones.once_for_all import Architecture
 from cnn_zoo.callbacks.run_trainer import load_checkpoint_weights
 from cnn_zoo.command_line.lightning_cli import CLI
+from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import require_writable
 from cnn_zoo.formats.run_folder import RunFolder, locked
@@ -27,6 +29,31 @@ from cnn_zoo.tasks import Supernet
 
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto"]
 SILENT_SECONDS = 30  # between two lines where there is no terminal
+
+
+def load_supernet(checkpoint: Path, overrides: Sequence[str] = ()) -> tuple[Supernet, ImageData, dict[str, Any]]:
+    """Return a trained supernet, its data module, set up for training, and its configuration.
+
+    Raises:
+        UserError: There is no such checkpoint, it is no supernet, or there are no validation images.
+    """
+    if not checkpoint.is_file():
+        raise UserError(f"There is no checkpoint {checkpoint}; RUN/checkpoints contains best.ckpt and last.ckpt.")
+    run = RunFolder.of_checkpoint(checkpoint)
+    config = run.read_config()
+    cli = CLI(["--config", str(run.config), *ON_CPU, "--ckpt_path", str(checkpoint), *overrides], training=False)
+    if not isinstance(cli.model, Supernet):
+        raise UserError(
+            f"{checkpoint} is a {config.get('model', {}).get('backbone')}, not a supernet; train one with "
+            "python -m cnn_zoo.fit --config experiments/cifar10/ofa.yaml."
+        )
+    load_checkpoint_weights(cli.model, str(checkpoint))
+    data = cli.datamodule
+    data.prepare_data()
+    data.setup("fit")
+    if not len(data.sets["val"][1]):
+        raise UserError("A search needs validation images; give it some, such as --data.val_fraction 0.1.")
+    return cli.model.eval(), data, config
 
 
 class Search:
@@ -43,23 +70,8 @@ class Search:
     def __init__(self, options: argparse.Namespace, overrides: Sequence[str]) -> None:
         self.options = options
         self.budgets = read_budgets({cost: getattr(options, f"max_{cost}") for cost in ("macs", "params", "ms")})
-        if not options.ckpt.is_file():
-            raise UserError(f"There is no checkpoint {options.ckpt}; RUN/checkpoints contains best.ckpt and last.ckpt.")
-        run = RunFolder.of_checkpoint(options.ckpt)
-        self.config = run.read_config()
+        task, self.data, self.config = load_supernet(options.ckpt, overrides)
         self.out = options.out or options.ckpt.parent.parent / "subnets"
-        cli = CLI(["--config", str(run.config), *ON_CPU, "--ckpt_path", str(options.ckpt), *overrides], training=False)
-        if not isinstance(cli.model, Supernet):
-            raise UserError(
-                f"{options.ckpt} is a {self.config.get('model', {}).get('backbone')}, not a supernet; train one with "
-                "python -m cnn_zoo.fit --config experiments/cifar10/ofa.yaml."
-            )
-        load_checkpoint_weights(cli.model, str(options.ckpt))
-        task, self.data = cli.model.eval(), cli.datamodule
-        self.data.prepare_data()
-        self.data.setup("fit")
-        if not len(self.data.sets["val"][1]):
-            raise UserError("A search needs validation images; give it some, such as --data.val_fraction 0.1.")
         table = self.out / "subnets.csv"
         require_writable(table, overwrite=True)
         self.subnets = Subnets(task, self.data, table, fingerprint(options.ckpt, self.data))
