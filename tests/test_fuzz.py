@@ -42,6 +42,7 @@ INTEGER_KEYS = [
     "data.split_seed",
     "data.folds",
     "data.fold",
+    "data.images_per_class",
     "data.progressive",
     "data.image_size",
     "data.augment.crop",

@@ -39,7 +39,7 @@ FROM_DATA = ("num_classes", "in_channels", "image_size", "classes")  # arguments
 
 RARE = {  # keys that are not in the short help
     "model": ("scheduler_interval", "new_head", "stem_channels", "distill", "temperature"),
-    "data": ("split_seed", "folds", "fold", "train_fraction", "mean", "std", "in_channels"),
+    "data": ("split_seed", "folds", "fold", "train_fraction", "images_per_class", "mean", "std", "in_channels"),
 }
 
 RUN_KEYS = {

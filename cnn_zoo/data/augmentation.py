@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnn_zoo.data.batches import RawBatch
 from cnn_zoo.data.mixing import mix, partners
@@ -112,6 +112,15 @@ class Augment:
         return self.resized_crop if isinstance(self.resized_crop, list) else [self.resized_crop, 1.0]
 
 
+def refuse_two_ways(strengths: Augment | None, transforms: Sequence[nn.Module]) -> None:
+    """Raise UserError if both whole batches and single images would be augmented. Mixing is possible with either."""
+    if strengths and transforms and replace(strengths, mixup=0.0, cutmix=0.0) != Augment():
+        raise UserError(
+            "data.augment and data.transforms are both set; use augment for whole batches or transforms for "
+            "single images. (Mixup and CutMix can be used with both.)"
+        )
+
+
 class TrainingBatch(NamedTuple):
     """A batch as the network trains on it.
 
@@ -199,6 +208,12 @@ def progressive_side(first: int, last: int, epoch: int, epochs: int) -> int:
     """
     grown = min(1.0, 1.5 * epoch / epochs)
     return round((first + grown * (last - first)) / 4) * 4
+
+
+def check_progressive(first: int | None, last: int) -> None:
+    """Raise UserError unless training images can grow from one side in pixels to the other."""
+    if first is not None and not 4 <= first <= last:
+        raise UserError(f"data.progressive is {first}; it must be from 4 to the image's {last} px.")
 
 
 def augment(images: Tensor, strengths: Augment, mean: Sequence[float], std: Sequence[float], seed: int) -> Tensor:

@@ -38,6 +38,13 @@ def default_root() -> Path:
     return Path(os.environ.get("CNN_ZOO_DATA") or Path(cache) / "cnn_zoo").expanduser()
 
 
+def data_root(root: str | None) -> Path:
+    """Return the folder of the data that a user names; None stands for the default one."""
+    if root == "":
+        raise UserError("data.root is empty; name the folder of the data, or leave it out.")
+    return default_root() if root is None else Path(os.path.expanduser(root))
+
+
 def md5_of(data: bytes) -> str:
     """Return the MD5 checksum in hexadecimal digits."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -98,6 +98,8 @@ class ImageFolder(ImageData):
         folds: int | None = None,
         fold: int | None = None,
         train_fraction: float = 1.0,
+        images_per_class: int | None = None,
+        classes: list[int | str] | None = None,
         augment: Augment | None = None,
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
@@ -117,6 +119,7 @@ class ImageFolder(ImageData):
             folds=folds,
             fold=fold,
             train_fraction=train_fraction,
+            images_per_class=images_per_class,
             augment=augment,
             transforms=transforms,
             num_workers=num_workers,
@@ -135,6 +138,7 @@ class ImageFolder(ImageData):
             raise UserError(
                 f"The folder {folder} has fewer than two class folders; it needs one folder of images for each class."
             )
+        self.choose_classes(classes)
         self._folders: dict[Path, tuple[Any, Tensor]] = {}  # those that were read: images (Tensor or OnDisk), labels
         self._checksums: dict[Path, int] = {}  # of the list of files in each of these folders
 
@@ -192,7 +196,7 @@ class ImageFolder(ImageData):
             folders = [folder / name for name in self._folder_names]
             files = [(path, label) for label, class_folder in enumerate(folders) for path in images_below(class_folder)]
             labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-            counts = torch.bincount(labels, minlength=self.num_classes)
+            counts = torch.bincount(labels, minlength=len(folders))
             if counts.min() == 0:
                 empty = folders[int(counts.argmin())]
                 raise UserError(f"The folder {empty} has no images ({', '.join(sorted(SUFFIXES))}).")

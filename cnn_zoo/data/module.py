@@ -1,8 +1,7 @@
 """The base class of the data modules: it reads, splits and keeps a data set, and makes batches of it."""
 
-import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from cnn_zoo.data.augmentation import Augment, Augmentation, TrainingBatch
+from cnn_zoo.data.augmentation import Augment, Augmentation, TrainingBatch, check_progressive, refuse_two_ways
 from cnn_zoo.data.batches import Batches, RawBatch, near_device
 from cnn_zoo.data.contact_sheet import SAMPLES, read_sheet
-from cnn_zoo.data.download import default_root
+from cnn_zoo.data.download import data_root
 from cnn_zoo.data.normalize import constants, normalize, to_channels
 from cnn_zoo.data.resize import resize
-from cnn_zoo.data.split import Split
+from cnn_zoo.data.split import Split, class_numbers
 from cnn_zoo.errors import UserError
 
 
@@ -35,6 +34,9 @@ class ImageData(LightningDataModule):
         folds: The number of parts of a cross-validation.
         fold: The part of them that is held out, from 0.
         train_fraction: The fraction of the other images that is used.
+        images_per_class: The number of the other images of each class that is used, instead. Defaults to all.
+        classes: The classes that are used, by name or by number from 0. Their new labels are 0, 1, … in this order.
+            Defaults to all.
         augment: The augmentation of whole training batches on the training device.
         transforms: A list of torchvision v2 transforms, instead of `augment`. They get single uint8 images (C, H, W).
         num_workers: The number of processes that run `transforms`.
@@ -54,6 +56,7 @@ class ImageData(LightningDataModule):
     in_channels: int
     image_size: int
     usual_val_fraction: float
+    batch_indices: Tensor | None = None  # the numbers of the images in the batch that came to the device last
 
     def __init__(
         self,
@@ -65,6 +68,8 @@ class ImageData(LightningDataModule):
         folds: int | None = None,
         fold: int | None = None,
         train_fraction: float = 1.0,
+        images_per_class: int | None = None,
+        classes: list[int | str] | None = None,
         augment: Augment | None = None,
         transforms: list[nn.Module] | None = None,
         num_workers: int = 0,
@@ -77,16 +82,14 @@ class ImageData(LightningDataModule):
         super().__init__()
         if in_channels not in (None, 1, 3):
             raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
-        if root == "":
-            raise UserError("data.root is empty; name the folder of the data, or leave it out.")
-        self.root = default_root() if root is None else Path(os.path.expanduser(root))
+        self.root = data_root(root)
         if folds is not None and val_fraction is not None:
             raise UserError(f"data.folds is {folds} and data.val_fraction is {val_fraction}; give one of both.")
         val_fraction = self.usual_val_fraction if val_fraction is None else val_fraction
-        self.splitting = Split(val_fraction, split_seed, folds, fold, train_fraction)
-        self.sample, self.batch_size = sample, batch_size
+        self.splitting = Split(val_fraction, split_seed, folds, fold, train_fraction, images_per_class)
+        self.choose_classes(classes)
+        self.sample, self.batch_size, self.progressive = sample, batch_size, progressive
         self.augment, self.transforms, self.num_workers = augment, transforms or [], num_workers
-        self.progressive = progressive
         self.in_channels = in_channels or self.in_channels
         self.mean = constants("mean", mean, self.mean, self.in_channels)
         self.std = constants("std", std, self.std, self.in_channels)
@@ -106,16 +109,15 @@ class ImageData(LightningDataModule):
             raise UserError(
                 f"{self.name} has no bundled sample; leave --data.sample out, or choose MNIST, FashionMNIST or CIFAR10."
             )
-        if self.progressive is not None and not 4 <= self.progressive <= self.image_size:
-            raise UserError(
-                f"data.progressive is {self.progressive}; it must be from 4 to the image's {self.image_size} px."
-            )
-        mixing_alone = self.augment and replace(self.augment, mixup=0.0, cutmix=0.0) == Augment()
-        if self.augment and self.transforms and not mixing_alone:
-            raise UserError(
-                "data.augment and data.transforms are both set; use augment for whole batches or transforms for "
-                "single images. (Mixup and CutMix can be used with both.)"
-            )
+        check_progressive(self.progressive, self.image_size)
+        refuse_two_ways(self.augment, self.transforms)
+
+    def choose_classes(self, chosen: Sequence[int | str] | None) -> None:
+        """Use these classes alone, given by number or name; None uses all."""
+        if chosen is not None:
+            numbers = class_numbers(chosen, self.classes)
+            self.splitting = replace(self.splitting, classes=numbers)
+            self.classes = tuple(self.classes[number] for number in numbers)
 
     @property
     def name(self) -> str:
@@ -156,7 +158,7 @@ class ImageData(LightningDataModule):
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         """Return the whole training or test set, or the bundled sample of it."""
-        images, labels = read_sheet(self.sheet(train), self.num_classes) if self.sample else self.load(train)
+        images, labels = read_sheet(self.sheet(train), len(type(self).classes)) if self.sample else self.load(train)
         return to_channels(images, self.in_channels) if isinstance(images, Tensor) else images, labels
 
     def prepare_data(self) -> None:
@@ -165,7 +167,8 @@ class ImageData(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self.sets:
-            self.sets["train"], self.sets["val"] = self.split(*self.read(train=True))
+            train, val = self.split(*self.read(train=True))
+            self.sets["train"], self.sets["val"] = self.splitting.chosen(*train), self.splitting.chosen(*val)
             count = len(self.sets["train"][1])
             if self.batch_size * self.world_size > count:
                 raise UserError(
@@ -173,7 +176,7 @@ class ImageData(LightningDataModule):
                     "training images; choose a smaller one."
                 )
         if stage == "test" and "test" not in self.sets:
-            self.sets["test"] = self.read(train=False)
+            self.sets["test"] = self.splitting.chosen(*self.read(train=False))
 
     def images(self, name: str, indices: Tensor) -> Tensor:
         """Return images of a set as the network gets them, not yet normalised: uint8 (N, image_size, image_size, C).
@@ -211,11 +214,7 @@ class ImageData(LightningDataModule):
             "data.sample": self.sample,
             "data.image_size": self.image_size,
             "data.in_channels": self.in_channels,
-            "data.val_fraction": self.splitting.val_fraction,
-            "data.split_seed": self.splitting.seed,
-            "data.folds": self.splitting.folds,
-            "data.fold": self.splitting.fold,
-            "data.train_fraction": self.splitting.train_fraction,
+            **self.splitting.facts(),
             "data.mean": list(self.mean),
             "data.std": list(self.std),
             "The list of classes": list(self.classes),
@@ -277,6 +276,7 @@ class ImageData(LightningDataModule):
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> TrainingBatch | tuple[Tensor, Tensor]:
         """Return a training batch augmented, or (images, labels) of any other batch. All images are normalised."""
         assert self.trainer is not None  # it calls this hook
+        self.batch_indices = batch.indices
         in_precision = self.trainer.precision_plugin.convert_input  # trainer.precision 64-true trains on float64 images
         if self.trainer.training:
             return in_precision(self.augmentation(batch, self.trainer.current_epoch, self.trainer.global_step))

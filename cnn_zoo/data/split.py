@@ -1,6 +1,9 @@
-"""The validation split: images are taken from the training set, class by class."""
+"""Which images of a data set are used: chosen classes, the validation split, and a part of the training images."""
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +21,9 @@ class Split:
         folds: The number of parts for cross-validation, of which one is held out; None holds out `val_fraction`.
         fold: The number of that part, from 0.
         train_fraction: The fraction of the other images that is used; the rest is left out.
+        images_per_class: The number of the other images of each class that is used; None uses all.
+        classes: The numbers of the classes that are used, in the order of their new labels; None uses all. The split is
+            that of the whole set, so no image for validation is one that another choice of classes trains on.
     """
 
     val_fraction: float
@@ -25,6 +31,8 @@ class Split:
     folds: int | None = None
     fold: int | None = None
     train_fraction: float = 1.0
+    images_per_class: int | None = None
+    classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 63:
@@ -33,6 +41,13 @@ class Split:
             raise UserError(f"data.val_fraction is {self.val_fraction}; it must be from 0 to below 1.")
         if not 0 < self.train_fraction <= 1:
             raise UserError(f"data.train_fraction is {self.train_fraction}; it must be above 0 and at most 1.")
+        if self.images_per_class is not None and self.images_per_class < 1:
+            raise UserError(f"data.images_per_class is {self.images_per_class}; it must be at least 1.")
+        if self.images_per_class is not None and self.train_fraction != 1:
+            raise UserError(
+                f"data.images_per_class is {self.images_per_class} and data.train_fraction is {self.train_fraction}; "
+                "give one of both."
+            )
         if (self.folds is None) != (self.fold is None):
             raise UserError(f"data.folds is {self.folds} and data.fold is {self.fold}; give both or neither.")
         if self.folds is not None and self.folds < 2:
@@ -42,6 +57,8 @@ class Split:
 
     def indices(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the indices (train, validation) of the images with these labels, int64 (N).
+
+        Of the training images only those that are used are in it; of the validation images, those of all classes.
 
         Raises:
             UserError: One of both has no image.
@@ -62,12 +79,95 @@ class Split:
 
     def used(self, labels: Tensor) -> Tensor:
         """Return the indices of the training images that are used, out of those with these labels, int64 (N)."""
+        chosen = self.of_chosen_classes(labels)
+        if self.images_per_class is not None:
+            return chosen[balanced(labels[chosen], self.images_per_class, self.seed)]
         if self.train_fraction == 1:
-            return torch.arange(len(labels))
-        _, used = stratified_split(labels, self.train_fraction, self.seed)
+            return chosen
+        _, used = stratified_split(labels[chosen], self.train_fraction, self.seed)
         if len(used) == 0:
-            raise UserError(f"data.train_fraction is {self.train_fraction}, but that of {len(labels)} images is none.")
-        return used
+            raise UserError(f"data.train_fraction is {self.train_fraction}, but that of {len(chosen)} images is none.")
+        return chosen[used]
+
+    def of_chosen_classes(self, labels: Tensor) -> Tensor:
+        """Return the indices of the images of the chosen classes, int64 (N).
+
+        Raises:
+            UserError: There are images, but none of these classes.
+        """
+        if self.classes is None:
+            return torch.arange(len(labels))
+        chosen = torch.isin(labels, torch.tensor(self.classes)).nonzero().flatten()
+        if len(chosen) == 0 < len(labels):
+            raise UserError(
+                f"data.classes leaves none of {len(labels)} images; choose more classes, or a larger data.val_fraction."
+            )
+        return chosen
+
+    def chosen(self, images: Any, labels: Tensor) -> tuple[Any, Tensor]:
+        """Return the images of the chosen classes, and their labels, counted from 0 in the order of these classes."""
+        if self.classes is None:
+            return images, labels
+        indices = self.of_chosen_classes(labels)
+        new_labels = torch.full((max(self.classes) + 1,), -1)
+        new_labels[list(self.classes)] = torch.arange(len(self.classes))
+        return images[indices], new_labels[labels[indices]]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the values that a training which continues must find again, by key; the class names are others."""
+        return {
+            "data.val_fraction": self.val_fraction,
+            "data.split_seed": self.seed,
+            "data.folds": self.folds,
+            "data.fold": self.fold,
+            "data.train_fraction": self.train_fraction,
+            "data.images_per_class": self.images_per_class,
+        }
+
+
+def class_numbers(chosen: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of chosen classes.
+
+    Args:
+        chosen: Their numbers or names. A number that is also a name, as those of MNIST, is taken for the name.
+        names: The names of all classes.
+
+    Raises:
+        UserError: There is no such class, one is named twice, or there are fewer than two.
+    """
+    by_name = {str(number): number for number in range(len(names))} | {name: i for i, name in enumerate(names)}
+    for choice in chosen:
+        if str(choice) not in by_name:
+            near = difflib.get_close_matches(str(choice), names, 1)
+            hint = f"; did you mean {near[0]}" if near else ""
+            raise UserError(
+                f"data.classes has {choice!r}, which is no class of these data; give names such as {names[0]}, or "
+                f"numbers from 0 to {len(names) - 1}, or null for all classes{hint}."
+            )
+    numbers = tuple(by_name[str(choice)] for choice in chosen)
+    for number in numbers:
+        if numbers.count(number) > 1:
+            raise UserError(f"data.classes has the class {names[number]} twice; give each class once.")
+    if len(numbers) < 2:
+        raise UserError(f"data.classes is {list(chosen)}; it must be at least two classes, and null takes all.")
+    return numbers
+
+
+def balanced(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Return the indices of `count` images of each class, int64 (N), sorted. Those for a smaller count are among them.
+
+    Raises:
+        UserError: A class has fewer images.
+    """
+    fewest = int(labels.unique(return_counts=True)[1].min())
+    if count > fewest:
+        raise UserError(
+            f"data.images_per_class is {count}, but a class has {fewest} training images besides those for validation; "
+            f"it must be at most {fewest}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    classes = [(labels == label).nonzero().flatten() for label in labels.unique().tolist()]
+    return torch.cat([of[torch.randperm(len(of), generator=generator)[:count]] for of in classes]).sort().values
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
