@@ -1,5 +1,6 @@
 """A student learns from the networks of finished runs."""
 
+import csv
 import json
 import shutil
 
@@ -11,9 +12,11 @@ from test_finetuning import FEW, OFF, saved
 
 from cnn_zoo import fit, load_backbone, test
 from cnn_zoo.backbones.weight_files import sha256_of
+from cnn_zoo.callbacks import distillation
 from cnn_zoo.data import FashionMNIST
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
+from cnn_zoo.tasks.teachers import Teachers
 
 STUDENT = ["--model.backbone=lab_cnn", "--trainer.max_epochs=2", "--export=null", *OFF, *FEW, "--ema.decay=0.5"]
 
@@ -40,9 +43,9 @@ def student(teacher, tmp_path_factory):
 
 
 def test_the_agreement_with_the_teacher_is_logged(student):
-    lines = (student[1] / "metrics.csv").read_text().splitlines()
-    assert lines[0].endswith(",train/teacher_agreement")
-    assert all(0 <= float(line.rpartition(",")[2]) <= 1 for line in lines[1:])
+    with open(student[1] / "metrics.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            assert all(0 <= float(row[f"{stage}/teacher_agreement"]) <= 1 for stage in ("train", "val"))
 
 
 def test_the_card_tells_who_taught(student, teacher):
@@ -77,6 +80,62 @@ def test_a_stopped_student_continues_exactly(epoch, batch, student, teacher, inv
     metrics, tensors = outcome(tmp_path)
     assert metrics == outcome(student[0])[0]
     torch.testing.assert_close(tensors, outcome(student[0])[1], rtol=0, atol=0)
+
+
+# Answers that are computed once
+
+SAME_IMAGES = ["--model.backbone=lab_cnn", "--trainer.max_epochs=3", "--export=null", *OFF, "--data.augment=null"]
+SAME_IMAGES += ["--data.batch_size=300", "--ema.decay=0.5"]
+
+
+@pytest.fixture
+def teacher_batches(monkeypatch):
+    """The numbers of images in the batches that teachers see."""
+    sizes, images_for = [], Teachers.images_for
+
+    def watch(self, teacher, images):
+        sizes.append(len(images))
+        return images_for(self, teacher, images)
+
+    monkeypatch.setattr(Teachers, "images_for", watch)
+    return sizes
+
+
+@pytest.fixture(scope="module")
+def taught_once(teacher, tmp_path_factory):
+    """The folder of the runs of a student whose images are the same in every epoch."""
+    root = tmp_path_factory.mktemp("once")
+    fit_quick(root, *SAME_IMAGES, f"--model.teacher={teacher}")
+    return root
+
+
+def test_answers_computed_once_are_those_of_each_batch(taught_once, teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(distillation, "MOST_BYTES", 0)
+    fit_quick(tmp_path, *SAME_IMAGES, f"--model.teacher={teacher}")
+    (metrics, tensors), (metrics_once, tensors_once) = outcome(tmp_path), outcome(taught_once)
+    assert metrics == metrics_once
+    torch.testing.assert_close(tensors, tensors_once, rtol=0, atol=0)
+
+
+def test_a_teacher_answers_once_to_images_that_stay_the_same(teacher, teacher_batches, tmp_path):
+    fit_quick(tmp_path, *SAME_IMAGES, f"--model.teacher={teacher}", "--trainer.num_sanity_val_steps=0")
+    assert teacher_batches == [300] * 7 + [167]  # 1,833 images for training, 167 for validation, three epochs
+
+
+def test_a_teacher_answers_in_each_epoch_to_augmented_images(teacher, teacher_batches, tmp_path):
+    words = [*SAME_IMAGES, "--data.augment.flip=0.5", f"--model.teacher={teacher}", "--trainer.num_sanity_val_steps=0"]
+    fit_quick(tmp_path, *words)
+    assert teacher_batches == [300] * 6 + [167] + 2 * [300] * 6
+
+
+def test_a_student_of_known_answers_continues_exactly(taught_once, teacher, invoke, tmp_path):
+    words = ["--config", QUICK, *SAME_IMAGES, f"--model.teacher={teacher}", "--trainer.default_root_dir", tmp_path]
+    stop = json.dumps([{"class_path": "test_finetuning.StopAt", "init_args": {"epoch": 1, "batch": 2}}])
+    assert invoke(fit.main, *words, f"--trainer.callbacks={stop}").status == 143
+    assert invoke(fit.main, *words, "--ckpt_path=last").status == 0
+    (metrics, tensors), (metrics_once, tensors_once) = outcome(tmp_path), outcome(taught_once)
+    assert metrics == metrics_once
+    torch.testing.assert_close(tensors, tensors_once, rtol=0, atol=0)
 
 
 def test_a_student_needs_no_teacher_once_it_is_trained(student, invoke, tmp_path, monkeypatch):

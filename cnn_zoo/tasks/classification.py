@@ -1,6 +1,6 @@
 """Image classification: one network, one label for each image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from cnn_zoo.tasks.schedules import (
     check_schedule,
     length_of_training,
     lengths_left_out,
+    refuse_longer_training,
     usual_interval,
     warn_of_vanished_rate,
 )
@@ -120,7 +121,7 @@ class Classification(LightningModule):
         self.backbone = model.to(memory_format=memory_format(model))
         top5 = num_classes > MOST_CLASSES_WITHOUT_TOP5
         self.train_scores, self.flip_scores = Scores(num_classes), Scores(num_classes)
-        self.agreement = Scores(num_classes)  # of the student with its teachers, in training
+        self.agreement, self.val_agreement = Scores(num_classes), Scores(num_classes)  # of a student with its teachers
         self.val_scores, self.test_scores = Scores(num_classes, top5), Scores(num_classes, top5)
         check_distillation(distill, temperature)
         if not 0 <= label_smoothing < 1:
@@ -183,7 +184,10 @@ class Classification(LightningModule):
         return share * soft + (1 - share) * loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, self.val_scores)
+        logits = self._evaluate(batch, self.val_scores)
+        if self.teachers:
+            answers = self.teachers.probabilities(batch[0], self.hparams.temperature)
+            self.val_agreement.update(logits.new_zeros(()), logits, answers.argmax(1))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         logits = self._evaluate(batch, self.test_scores)
@@ -211,6 +215,7 @@ class Classification(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.val_scores.reset()
+        self.val_agreement.reset()
 
     def on_test_epoch_start(self) -> None:
         self.test_scores.reset()
@@ -218,20 +223,20 @@ class Classification(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if ends_epoch(self.trainer):  # on_train_epoch_end would be too late: callbacks come before the module there
-            taught = {"train/teacher_agreement": self.agreement.compute()["accuracy"]} if self.teachers else {}
-            self._log("train", self.train_scores, taught)
+            self._log("train", self.train_scores, self.agreement)
 
     def on_validation_epoch_end(self) -> None:
-        self._log("val", self.val_scores)
+        self._log("val", self.val_scores, self.val_agreement)
 
     def on_test_epoch_end(self) -> None:
         self._log("test", self.test_scores)
         if self.hparams.test_flip:
             self.log("test/accuracy_flip", self.flip_scores.compute()["accuracy"], sync_dist=True)
 
-    def _log(self, stage: str, scores: Scores, more: Mapping[str, Tensor] | None = None) -> None:
+    def _log(self, stage: str, scores: Scores, agreement: Scores | None = None) -> None:
         values = {f"{stage}/{name}": value for name, value in scores.compute().items() if name != "confusion"}
-        values |= more or {}
+        if agreement is not None and self.teachers:
+            values[f"{stage}/teacher_agreement"] = agreement.compute()["accuracy"]
         values["step"] = torch.tensor(float(self.current_epoch))  # the loggers' x axis counts epochs
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
@@ -249,11 +254,7 @@ class Classification(LightningModule):
             self.schedule_length = int(length)
         optimizer, schedule = self.optimizer_and_schedule(int(length) if is_known else TRIAL_STEPS)
         interval = self.hparams.scheduler_interval
-        if getattr(schedule, "total_steps", length) < length:  # OneCycleLR would fail beyond its last step
-            raise UserError(
-                f"model.scheduler_args.total_steps is {schedule.total_steps}, but the training has {length} "
-                f"{interval}s; leave it out, or make it as long."
-            )
+        refuse_longer_training(schedule, length, interval)
         scheduler: dict[str, Any] = {"scheduler": schedule, "interval": interval}
         if isinstance(schedule, ReduceLROnPlateau):
             # A validation is needed for a new value; in the epochs between, the old one would count as a plateau

@@ -124,6 +124,15 @@ def length_of_training(trainer: Trainer, interval: Literal["step", "epoch"]) -> 
     return needed if epochs == -1 else min(epochs, needed)
 
 
+def refuse_longer_training(schedule: Any, length: float, interval: str) -> None:
+    """Raise UserError if a schedule such as OneCycleLR would fail beyond its last step."""
+    if getattr(schedule, "total_steps", length) < length:
+        raise UserError(
+            f"model.scheduler_args.total_steps is {schedule.total_steps}, but the training has {length} "
+            f"{interval}s; leave it out, or make it as long."
+        )
+
+
 def usual_interval(path: str) -> Literal["step", "epoch"]:
     """Return the unit in which a schedule counts unless it is told otherwise.
 

@@ -39,6 +39,7 @@ class Teachers:
 
     def __init__(self, teachers: Sequence[Teacher], mean: Sequence[float], std: Sequence[float]) -> None:
         self.teachers, self.mean, self.std = list(teachers), mean, std
+        self.answers: Tensor | None = None  # for the present batch, if they were computed before
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Teachers":
         """Return the same teachers: weight averaging copies the student."""
@@ -52,7 +53,12 @@ class Teachers:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor, temperature: float) -> Tensor:
-        """Return the mean probabilities at a temperature (N, num_classes) for images as the student gets them."""
+        """Return the mean probabilities at a temperature (N, num_classes) for images as the student gets them.
+
+        They are the `answers` to the present batch where these are known.
+        """
+        if self.answers is not None:
+            return self.answers
         logits = [teacher.network(self.images_for(teacher, images)) for teacher in self.teachers]
         return mean_probabilities(logits, temperature)
 
