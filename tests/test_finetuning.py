@@ -220,6 +220,23 @@ def test_refusals_leave_nothing(words, message, invoke, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+THAW = ["--finetuning.freeze=stem", "--finetuning.until_epoch=1"]
+
+
+def test_a_part_that_thaws_after_the_last_step_is_refused(invoke, tmp_path):
+    words = ["--config", QUICK, *THAW, "--trainer.max_steps=36", "--trainer.default_root_dir", tmp_path]  # an epoch
+    message = "finetuning.until_epoch is 1 for stem, but the training has 1 epochs, so it would never learn"
+    assert_refused(invoke(fit.main, *words), message)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_part_may_thaw_in_the_last_epoch_that_the_steps_reach(accumulated, train):
+    words = [*THAW, "--trainer.max_epochs=-1", "--trainer.max_steps=4", "--model.scheduler=null"]
+    cli = train("--config", QUICK, *SIMPLE, *words, f"--trainer.accumulate_grad_batches={accumulated}")
+    assert cli.trainer.global_step == 4 and all(p.requires_grad for p in cli.model.backbone.parameters())
+
+
 def test_a_network_may_have_parameters_that_never_learn():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].requires_grad_(False)

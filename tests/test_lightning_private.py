@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -256,6 +256,19 @@ def test_continue_epoch_counts_no_logged_step_twice_after_a_validation_in_mid_ep
 @pytest.mark.parametrize("step", [4, 6, 7])
 def test_continue_epoch_logs_under_the_same_steps_wherever_it_stopped(step, path):
     assert logged_steps(path, step, [CONTINUE]) == list(range(step + 1, len(ALL)))
+
+
+# Weight averaging
+
+
+def test_averaged_module_is_the_task_with_the_averages():
+    seen, averaged, plain = [], Tiny(), Tiny()
+    plain.load_state_dict(averaged.state_dict())
+    note = on("on_train_batch_end", lambda trainer: seen.append(private.averaged_module(trainer)))
+    fit(averaged, [EMAWeightAveraging(decay=0.5), note])  # ends with the averages as its weights
+    assert torch.equal(seen[-1].layer.bias, averaged.layer.bias) and seen[-1] is not averaged
+    fit(plain, [note])
+    assert seen[-1] is None and not torch.equal(plain.layer.bias, averaged.layer.bias)
 
 
 # Logging

@@ -13,6 +13,7 @@ from cnn_zoo.backbones.parts import BODY, head_of, is_in, parameters_of
 from cnn_zoo.callbacks.lightning_private import averaged_module
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks.parameter_groups import Rates
+from cnn_zoo.tasks.schedules import length_of_training
 
 KEY = "finetuning"
 
@@ -68,12 +69,17 @@ class Finetuning(Callback):
         for part, end in self.ends.items():
             if end is not None and end < 1:
                 raise UserError(f"{KEY}.until_epoch is {end} for {part}; it must be at least 1.")
-            if end is not None and max_epochs is not None and 0 < max_epochs <= end:
+        self.check_length(max_epochs)
+        self.rates.groups(model)
+
+    def check_length(self, epochs: float | None) -> None:
+        """Raise UserError if a part thaws after the last epoch of a training; None or -1 is one without an end."""
+        for part, end in self.ends.items():
+            if end is not None and epochs is not None and 0 < epochs <= end:
                 raise UserError(
-                    f"{KEY}.until_epoch is {end} for {part}, but the training has {max_epochs} epochs, so it would "
+                    f"{KEY}.until_epoch is {end} for {part}, but the training has {epochs} epochs, so it would "
                     f"never learn; choose a smaller one, or leave it out."
                 )
-        self.rates.groups(model)
 
     # What is frozen
 
@@ -100,6 +106,11 @@ class Finetuning(Callback):
         parts = {part: sum(sizes[n] for n in parameters_of(model, part, f"{KEY}.freeze")) for part in self.ends}
         frozen = [{"part": part, "until_epoch": self.ends[part], "params": count} for part, count in parts.items()]
         self.result = {"frozen": frozen} if frozen else {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a part that thaws after the last step: how many steps an epoch has is known only now."""
+        if trainer.max_steps != -1 and self.ends:
+            self.check_length(length_of_training(trainer, "epoch"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze as the epoch asks for: lightning leaves out on_train_epoch_start if it continues in mid-epoch."""
