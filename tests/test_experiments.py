@@ -3,13 +3,18 @@
 import json
 import math
 import re
+from dataclasses import replace
+from runpy import run_path
 
 import pytest
 import torch
 import yaml
 from conftest import ROOT
+from PIL import Image
 
 from cnn_zoo import fit
+from cnn_zoo.data import ImageFolder
+from cnn_zoo.errors import UserError
 from cnn_zoo.sweep.check import check_words
 from cnn_zoo.sweep.commands import first_plans
 from cnn_zoo.sweep.study import read_study
@@ -38,12 +43,42 @@ def test_the_header_of_a_study_has_the_question_and_the_command(path):
     assert command.startswith(f"python -m cnn_zoo.sweep --config {path.relative_to(ROOT)}\n")
 
 
+SOURCES = ("model.weights", "model.teacher")  # keys that name a run that must be trained before the study
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_first_and_the_last_arm_of_a_study_are_possible(path):
     study = read_study(path)
     plans = first_plans(study)
     for plan in (plans[0], plans[-1]):
-        assert check_words(plan.arm, study.words(plan)).costs["params"] > 0
+        settings = {key: value for key, value in plan.settings.items() if key not in SOURCES}
+        assert check_words(plan.arm, study.words(replace(plan, settings=settings))).costs["params"] > 0
+
+
+def starting_studies():
+    """Return each study whose arms start from a run, and the plan of its last arm."""
+    plans = {path: first_plans(read_study(path))[-1] for path in STUDIES}
+    return [(path, plan) for path, plan in plans.items() if set(SOURCES) & plan.settings.keys()]
+
+
+@pytest.mark.parametrize(("path", "plan"), starting_studies(), ids=lambda value: getattr(value, "stem", ""))
+def test_a_study_tells_how_the_run_is_trained_that_it_starts_from(path, plan, tmp_path, monkeypatch):
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"^# Before: (python -m cnn_zoo.fit --config .*)$", path.read_text(), re.MULTILINE)
+    with pytest.raises(UserError, match=f"There are no weights 'runs/.*; {re.escape(command)} trains it."):
+        check_words(plan.arm, read_study(path).words(plan))
+
+
+def test_own_images_are_a_folder_of_jpegs_of_many_sizes(tmp_path):
+    run_path(str(ROOT / "experiments" / "own_images.py"))["main"]([str(tmp_path)])
+    data = ImageFolder(str(tmp_path), 32)
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    assert data.classes == ("dog", "frog", "horse", "ship", "truck")
+    assert [len(data.sets[name][1]) for name in ("train", "val", "test")] == [450, 50, 125]
+    sizes = {Image.open(path).size for path in tmp_path.rglob("*.jpg")}
+    assert len(sizes) > 100 and any(width > height for width, height in sizes)
 
 
 @pytest.fixture

@@ -92,11 +92,15 @@ def weight_file(source: str) -> Path:
 
 
 def near_misses(path: Path) -> str:
-    """Return the end of a message: the names beside a missing path that are similar, if there are any."""
+    """Return the end of a message: the names beside a missing path that are similar, or how to train the run."""
     folder = path.parent
     names = [other.name for other in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names)
-    return f"; did you mean {' or '.join(str(folder / name) for name in near)}" if near else ""
+    if near:
+        return f"; did you mean {' or '.join(str(folder / name) for name in near)}"
+    experiment = "/".join(folder.parts[1:])  # of runs/cifar10/resnet18/version_0: cifar10/resnet18
+    recipe = Path("experiments", f"{experiment}.yaml")
+    return f"; python -m cnn_zoo.fit --config {recipe} trains it" if experiment and recipe.is_file() else ""
 
 
 def read_safetensors(source: str, path: Path) -> Weights:
