@@ -130,6 +130,12 @@ def test_a_dry_run_lists_the_runs_and_leaves_nothing(tmp_path, invoke, monkeypat
     assert [file.name for file in tmp_path.iterdir()] == ["some.yaml"]
 
 
+def test_a_dry_run_estimates_an_arm_with_stages(tmp_path, invoke):
+    stages = {"trainer.max_epochs": 3, "finetuning.freeze": "stem", "finetuning.until_epoch": 2}
+    result = invoke(main, "--config", write_study(tmp_path, seeds=[0], arms={"staged": stages}), "--dry_run")
+    assert result.status == 0 and "1 runs, about " in result.out
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, invoke):
     (tmp_path / "file").write_text("")
     path = write_study(tmp_path, arms={"lenet": {}})

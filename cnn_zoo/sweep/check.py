@@ -92,6 +92,8 @@ class StepTimer(Callback):
 def estimate_seconds(words: Sequence[str]) -> float:
     """Return about how long a run takes, from a few steps of it. Early stopping and the test are left out.
 
+    Parts of the network that thaw at some epoch count as if they learnt from the first one.
+
     Raises:
         UserError: The run fails.
     """
@@ -100,6 +102,9 @@ def estimate_seconds(words: Sequence[str]) -> float:
         whole = quiet_cli([*words, f"--trainer.default_root_dir={folder}"], "cpu")
         keys = [f"--trainer.{key}={value}" for key, value in limits.items()]
         keys += ["--trainer.logger=false", "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false"]
+        finetuning = whole.config_init.finetuning
+        if finetuning and any(end is not None for end in finetuning.ends.values()):
+            keys.append("--finetuning=null")
         part = quiet_cli([*words, f"--trainer.default_root_dir={folder}", *keys], "cpu")
         timer = StepTimer()
         part.trainer.callbacks.append(timer)
