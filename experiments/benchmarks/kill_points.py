@@ -1,12 +1,12 @@
 """Stop trainings at random moments, resume them, and compare them with the same trainings never stopped.
 
-    python experiments/benchmarks/kill_points.py [POINTS] [SEED] | tee experiments/benchmarks/kill_points.txt
+    python experiments/benchmarks/kill_points.py [POINTS] [SEED] [RECIPE …] | tee experiments/benchmarks/kill_points.txt
 
-Each point takes the next of six recipes (small nets on the bundled samples) and of three signals, and sends the
-signal at a random step, a random moment later. A third of the trainings is stopped twice. Then `--ckpt_path last`
-continues it. Compared bit for bit: the last checkpoint (weights, averaged weights, optimizer, schedule, random state,
-early stopping), the best one, metrics.csv, all of TensorBoard's scalars and the result card's figures; also the names
-of the checkpoints. Exit status 1 if any point differs.
+Each point takes the next recipe (small nets on the bundled samples; all, or those named) and the next of three signals,
+and sends the signal at a random step, a random moment later. A third of the trainings is stopped twice. Then
+`--ckpt_path last` continues it. Compared bit for bit: the last checkpoint (weights, averaged weights, optimizer,
+schedule, random state, early stopping), the best one, metrics.csv, all of TensorBoard's scalars and the result card's
+figures; also the names of the checkpoints. Exit status 1 if any point differs.
 """
 
 import json
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "ema": {"decay": 0.9},
         "trainer": {"max_epochs": 4, "log_every_n_steps": 5},
+    },
+    "taught": {  # a teacher whose answers are computed once, weight averaging
+        "model": {"backbone": "lab_cnn", "optimizer_args": {"lr": 0.003}},  # and its teacher, which `main` trains
+        "data": {"class_path": "cnn_zoo.data.FashionMNIST", "init_args": {"batch_size": 50}},
+        "ema": {"decay": 0.9},
+        "trainer": {"max_epochs": 3, "log_every_n_steps": 5},
     },
     "stepped": {  # ends after some steps, inside an epoch; validations that do not follow the epochs
         "model": {
@@ -211,16 +218,30 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if type(a) is type(b) and a == b else [f"{where} ({a!s:.60} and {b!s:.60})"]
 
 
-def main(points: int = 24, seed: int = 0) -> int:
+def train_teacher(folder: Path) -> str:
+    """Train LeNet-5 for an epoch below a folder, and return its run folder."""
+    data = {"class_path": "cnn_zoo.data.FashionMNIST", "init_args": {"sample": True, "batch_size": 50}}
+    recipe = {"model": {"backbone": "lenet5"}, "data": data, "trainer": {"max_epochs": 1}}
+    config, runs = folder / "teacher.yaml", folder / "teacher" / "runs"
+    config.write_text(yaml.safe_dump(recipe | NOT_COMPARED))
+    runs.mkdir(parents=True)
+    if train(config, runs):
+        sys.exit((runs.parent / "output.txt").read_text())
+    return str(next(runs.glob("*/version_0")))
+
+
+def main(points: int = 24, seed: int = 0, *, names: Sequence[str]) -> int:
     generator, good = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as folder:
         references, batches = {}, {}
         print(f"{'recipe':12} {'signal':8} {'at batch':>12} {'status':>10}  outcome")
         for point in range(points):
-            name, signum = list(RECIPES)[point % len(RECIPES)], SIGNALS[point % len(SIGNALS)]
+            name, signum = names[point % len(names)], SIGNALS[point % len(SIGNALS)]
             config = Path(folder) / f"{name}.yaml"
             if name not in references:
                 recipe = RECIPES[name]
+                if name == "taught":
+                    recipe = recipe | {"model": recipe["model"] | {"teacher": train_teacher(Path(folder))}}
                 sample = {"init_args": recipe["data"]["init_args"] | {"sample": True, "val_fraction": 0.5}}
                 config.write_text(yaml.safe_dump(recipe | NOT_COMPARED | {"data": recipe["data"] | sample}))
                 whole = Path(folder) / name / "runs"
@@ -253,4 +274,5 @@ def main(points: int = 24, seed: int = 0) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in sys.argv[1:])))
+    numbers = [int(word) for word in sys.argv[1:3]]
+    sys.exit(main(*numbers, names=sys.argv[3:] or list(RECIPES)))
