@@ -15,6 +15,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.files import require_writable, whole_file
 from cnn_zoo.formats.int8 import CALIBRATION_METHODS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
+from cnn_zoo.quantization.scales import BITS, SCHEMES
 
 SUFFIXES = {"onnx": ".onnx", "int8": ".int8.onnx", "safetensors": ".safetensors", "torchexport": ".pt2"}
 IMAGE_INPUT = ".image_input"  # in the default name of a file that takes uint8 images
@@ -47,6 +48,15 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--max_drop", type=fraction, default=0.01, help="int8: accuracy that may be lost (default: 0.01, one point)"
+    )
+    parser.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        help="int8: integers as those of --quantize, without training; scales are shifts (power_of_two), or one for "
+        "each channel of the weights (default: onnxruntime's, with zero points)",
+    )
+    parser.add_argument(
+        "--bits", type=int, choices=BITS, default=8, help="int8 with --scheme: bits of the integers (default: 8)"
     )
     parser.add_argument(
         "--calibration",
@@ -83,6 +93,8 @@ def check_options(options: argparse.Namespace) -> tuple[Path, Path]:
     out = options.out or default_out
     if out.suffix != default_out.suffix:
         raise UserError(f"--out is {out}; a file of the format {options.format} must end in {default_out.suffix}.")
+    if options.bits != 8 and not (options.scheme and options.format == "int8"):
+        raise UserError(f"--bits {options.bits} needs --format int8 --scheme power_of_two or per_channel.")
     if options.image_input and options.format not in ("onnx", "int8"):
         raise UserError(f"--image_input is for the formats onnx and int8, not for {options.format}.")
     require_writable(out, options.overwrite)
@@ -96,6 +108,8 @@ def main(arguments: list[str]) -> None:
     from cnn_zoo.callbacks.run_trainer import load_checkpoint_weights
     from cnn_zoo.command_line.lightning_cli import CLI
     from cnn_zoo.formats.checked_export import export_checked, quantize_checked
+    from cnn_zoo.formats.quantized_export import export_integers, post_training
+    from cnn_zoo.quantization import QuantizedNetwork
 
     words = ["--config", str(config), *ON_ONE_CPU, "--ckpt_path", str(options.ckpt), *overrides]
     cli = CLI(words, training=False)
@@ -111,8 +125,16 @@ def main(arguments: list[str]) -> None:
         "image_input": options.image_input,
         "config": read_config(config),
     }
+    is_quantized = isinstance(task.backbone, QuantizedNetwork)
+    if is_quantized and options.scheme:
+        raise UserError(f"{options.ckpt} was trained with integers already; leave --scheme out.")
     with whole_file(out) as part:
-        if options.format == "int8":
+        if is_quantized and options.format in ("onnx", "int8"):
+            report = export_integers(part, task.backbone, task, data, **settings)
+        elif options.format == "int8" and options.scheme:
+            network = post_training(task, data, options.bits, options.scheme)
+            report = export_integers(part, network, task, data, max_drop=options.max_drop, **settings)
+        elif options.format == "int8":
             settings |= {"calibration": options.calibration, "max_drop": options.max_drop}
             report = quantize_checked(part, task, data, **settings)
         else:

@@ -83,7 +83,7 @@ def onnx_classifier(path: Path) -> "tuple[NetworkDescription, Classifier]":
     from cnn_zoo.formats.description import NetworkDescription
     from cnn_zoo.formats.onnx import open_session, require_classifier, root_cause
 
-    session = open_session(path)
+    session = open_session(path, exact=True)
     metadata = session.get_modelmeta().custom_metadata_map
     description = NetworkDescription.from_texts(metadata, path)
     description.require_images(path)

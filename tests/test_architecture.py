@@ -14,6 +14,7 @@ LEVELS = {  # a room may import from lower levels alone
     "imports": 1,
     "backbones": 2,
     "analysis": 3,
+    "quantization": 3,
     "data": 4,
     "tasks": 4,
     "formats": 5,

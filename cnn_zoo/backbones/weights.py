@@ -16,6 +16,7 @@ from cnn_zoo.imports import accepted_by
 HEADS = ("head.", "aux1.", "aux2.", "AuxLogits.")  # parts of a network whose last layer gives logits
 COUNTER = "num_batches_tracked"  # of a batch norm; state dicts of old versions of torch lack it
 MOST_SHOWN, MOST_IN_TABLE = 5, 12  # tensors in a message, and in a row of the table
+SCALES = "scales."  # of the integers of a quantized network, which another one chooses again
 StemChannels = Literal["mean", "sum"]
 
 
@@ -115,6 +116,8 @@ def with_own_names(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[s
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         names = list(without_wrappers(name))
+        if names[-1].startswith(SCALES) and names[-1] not in own:
+            continue
         found.setdefault(next((n for n in names if n in own), names[-1]), tensor)
     return found
 

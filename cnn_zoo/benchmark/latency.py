@@ -193,10 +193,11 @@ def build_network(name: str, options: argparse.Namespace) -> tuple["nn.Module", 
     """Return a network by name or from a file with its weights, in eval mode, and the shape (C, H, W) of its images."""
     from cnn_zoo import create_model
     from cnn_zoo.formats.backbone_file import SUFFIXES, load_network
+    from cnn_zoo.quantization import float_network
 
     if Path(name).suffix in SUFFIXES:
         model, description = load_network(name)
-        return model, description.image_shape
+        return float_network(model), description.image_shape
     model = create_model(
         name, num_classes=options.num_classes, in_channels=options.in_channels, image_size=options.image_size
     )

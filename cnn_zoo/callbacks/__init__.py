@@ -12,6 +12,7 @@ from cnn_zoo.callbacks.graceful_stop import GracefulStop
 from cnn_zoo.callbacks.loss_guard import LossGuard
 from cnn_zoo.callbacks.network_pictures import NetworkPictures
 from cnn_zoo.callbacks.progress import Progress
+from cnn_zoo.callbacks.quantize import Quantize
 from cnn_zoo.callbacks.result_card import ResultCard
 from cnn_zoo.callbacks.resume import Resume
 from cnn_zoo.callbacks.run_trainer import make_trainer
@@ -35,6 +36,7 @@ __all__ = [
     "ModelCheckpoint",
     "NetworkPictures",
     "Progress",
+    "Quantize",
     "ResultCard",
     "Resume",
     "make_trainer",

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from cnn_zoo.analysis.chip import load_chip
 from cnn_zoo.analysis.chip_costs import chip_costs
 from cnn_zoo.analysis.complexity import count_params, count_trainable_params, fvcore_macs
+from cnn_zoo.quantization import float_network
 
 
 class Complexity(Callback):
@@ -28,13 +29,14 @@ class Complexity(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         sizes = pl_module.hparams
         image_shape = (sizes.in_channels, sizes.image_size, sizes.image_size)
-        macs, total = fvcore_macs(pl_module.backbone, image_shape)
-        params, trainable = count_params(pl_module.backbone), count_trainable_params(pl_module.backbone)
+        network = float_network(pl_module.backbone)
+        macs, total = fvcore_macs(network, image_shape)
+        params, trainable = count_params(network), count_trainable_params(network)
         self.result = {"params": params, "trainable_params": trainable, "macs": macs, "fvcore_total": total}
         print(
             f"{sizes.backbone}: {self.result['params']:,} parameters, {macs:,} MACs of convolution and linear layers "
             f"for one image (fvcore's own total, with batch norm and pooling: {total:,})"
         )
         if self.chip:
-            costs = chip_costs(pl_module.backbone, image_shape, self.chip)
+            costs = chip_costs(network, image_shape, self.chip)
             self.result |= {"chip": self.chip.name} | {key: round(value, 4) for key, value in costs.items()}

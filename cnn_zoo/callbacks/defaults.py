@@ -14,6 +14,7 @@ from cnn_zoo.callbacks.curves import Curves
 from cnn_zoo.callbacks.export import Export
 from cnn_zoo.callbacks.finetuning import Finetuning
 from cnn_zoo.callbacks.network_pictures import NetworkPictures
+from cnn_zoo.callbacks.quantize import Quantize
 from cnn_zoo.callbacks.result_card import ResultCard
 
 
@@ -43,6 +44,7 @@ DEFAULT_CALLBACKS = {
     "learning_rate_monitor": Default(LearningRateMonitor),
     "ema": Default(EMAWeightAveraging, on=False),
     "finetuning": Default(Finetuning, on=False),  # after the averages, which it corrects
+    "quantize": Default(Quantize, on=False),
     "complexity": Default(Complexity),
     "curves": Default(Curves),
     "confusion_pictures": Default(ConfusionPictures),

@@ -12,14 +12,17 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.files import NotWritableError
 from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.formats.description import NetworkDescription
-from cnn_zoo.formats.onnx import export_onnx
+from cnn_zoo.formats.onnx import export_onnx, open_session
+from cnn_zoo.formats.qdq import export_qdq
+from cnn_zoo.quantization import IntegerNetwork, QuantizedNetwork
 
 
 class Export(RunFolderCallback):
     """A callback that writes backbone.safetensors and model.onnx after the test.
 
     It compares the ONNX file's logits with the network's on the first test images. A network that cannot be exported
-    costs the ONNX file alone: the reason is kept in `problem`, and `fit` ends with it after the result card.
+    costs the ONNX file alone: the reason is kept in `problem`, and `fit` ends with it after the result card. The file
+    of a network with integers has QuantizeLinear and DequantizeLinear nodes.
 
     Args:
         opset: The ONNX operator-set version.
@@ -46,6 +49,9 @@ class Export(RunFolderCallback):
         save_backbone(pl_module.backbone, folder.weights, NetworkDescription.of_task(pl_module, data))
         config = folder.read_config() if folder.config.is_file() else None
         description = NetworkDescription.of_task(pl_module, data, config)
+        if isinstance(pl_module.backbone, QuantizedNetwork):
+            self.export_integers(pl_module.backbone.cpu().eval(), description)
+            return
         try:
             difference = export_onnx(pl_module.backbone, folder.onnx, self._images, self.opset, description)
         except NotWritableError:
@@ -62,6 +68,27 @@ class Export(RunFolderCallback):
             )
             return
         self.result = {"onnx": str(folder.onnx), "onnx_max_abs_diff": difference}
+
+    @torch.no_grad()
+    def export_integers(self, network: QuantizedNetwork, description: NetworkDescription) -> None:
+        """Write a network with integers, whose answers must be those of the integer-only reference."""
+        assert self._images is not None
+        images = self._images.cpu().float()
+        integers = IntegerNetwork(network, images)
+        export_qdq(integers, self.folder.onnx, description, self.opset)
+        session = open_session(self.folder.onnx, exact=True)
+        logits = torch.from_numpy(session.run(None, {"images": images.contiguous().numpy()})[0])
+        expected = integers(images)
+        difference = float((logits - expected).abs().max())
+        same = torch.equal(logits.argmax(1), expected.argmax(1)) and integers.scheme != "power_of_two"
+        if not (difference == 0 or same):
+            self.folder.onnx.unlink()
+            self.problem = (
+                f"The run is complete, but it has no ONNX file: its logits differ by {difference:.2e} from those of "
+                "its integers; please report it."
+            )
+            return
+        self.result = {"onnx": str(self.folder.onnx), "onnx_max_abs_diff": difference}
 
     @torch.no_grad()
     def allowed_difference(self, model: nn.Module, images: Tensor, difference: float) -> float:

@@ -16,6 +16,7 @@ from cnn_zoo.analysis.layers import layer_table
 from cnn_zoo.callbacks.confusion_pictures import denormalize
 from cnn_zoo.callbacks.shared import RunFolderCallback
 from cnn_zoo.callbacks.tensorboard import tensorboard
+from cnn_zoo.quantization import float_network
 
 SHOWN = 64  # the largest number of images or filters in a picture
 TILE = 64  # px; smaller images are enlarged to about this side
@@ -51,7 +52,7 @@ class NetworkPictures(RunFolderCallback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writer = tensorboard(trainer)
         if writer and trainer.global_step == 0:  # a training that continues has these pictures already
-            sizes, model = pl_module.hparams, pl_module.backbone
+            sizes, model = pl_module.hparams, float_network(pl_module.backbone)
             shape = (sizes.in_channels, sizes.image_size, sizes.image_size)
             add_graph(writer, model, shape)
             writer.add_text("layers", layers_as_markdown(model, shape))

@@ -13,7 +13,7 @@ TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algori
 FREE_DATA = ("root", "num_workers")  # a folder can be moved; `ImageData.facts` tells whether its contents are the same
 FROM_DATA = ("num_classes", "in_channels", "image_size")
 START = ("weights", "new_head", "stem_channels")  # the checkpoint's weights replace those that a training started from
-FREE_MODEL = ("test_flip", "compile", *FROM_DATA, *START)
+FREE_MODEL = ("test_flip", "compile", "quantize", *FROM_DATA, *START)  # `quantize` is a key of its own
 NO_EFFECT = "model.backbone_args.weights"  # the old name of model.weights
 MODULES = ("torch.optim.lr_scheduler.", "torch.optim.", "cnn_zoo.tasks.schedules.", "cnn_zoo.tasks.")
 SAME_RATIO = 1e-6  # numbers that differ by less are equal: mean and std may be computed on another machine
@@ -38,11 +38,12 @@ def recipe_of(trainer: Trainer, config: Mapping[str, Any]) -> dict[str, Any]:
         "trainer.devices * trainer.num_nodes": trainer.world_size,  # the batch is so many times data.batch_size
         "ema": config["ema"],
         "finetuning": config["finetuning"],
+        "quantize": config["quantize"],
     }
     checkpoint: Any = trainer.checkpoint_callback
     if checkpoint is not None:  # best.ckpt would be the best epoch by two measures
         recipe |= {"checkpoint.monitor": checkpoint.monitor, "checkpoint.mode": checkpoint.mode}
-    if options.get("data.progressive"):  # the sizes of the images follow from the number of epochs
+    if options.get("data.progressive") or config["quantize"]:  # what they do follows from the number of epochs
         recipe["trainer.max_epochs"] = trainer.max_epochs
     return recipe
 

@@ -178,6 +178,8 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         lines["started from"] = card["weights"]["source"]
     if card.get("teachers"):
         lines["taught by"] = ", ".join(teacher["source"] for teacher in card["teachers"])
+    if "quantize" in card:
+        lines["integers"] = "{bits} bits, {scheme}".format(**card["quantize"])
     if "params" in card:
         lines["parameters"] = f"{card['params']:,}"
         if card["trainable_params"] < card["params"]:

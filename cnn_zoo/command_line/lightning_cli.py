@@ -38,6 +38,7 @@ from cnn_zoo.command_line.refusals import (
     refuse_no_training,
     refuse_plain_ddp,
     refuse_strategy,
+    refuse_with_quantize,
     refuse_with_supernet,
 )
 from cnn_zoo.command_line.run import user_error_behind
@@ -130,6 +131,8 @@ class CLI(LightningCLI):
         refuse_strategy(config.trainer.strategy)
         if issubclass(self.model_class, Supernet):
             refuse_with_supernet(config)
+        elif config.quantize and self.training:
+            refuse_with_quantize(config)
         refuse_checkpoints_elsewhere(config)
         if self.training and config.ckpt_path == "last":
             config.ckpt_path = self.newest_checkpoint()
@@ -196,6 +199,8 @@ class CLI(LightningCLI):
         own_callbacks = config["callbacks"] or []
         if isinstance(own_callbacks, Callback):
             own_callbacks = [own_callbacks]
+        if self.config_init.quantize:
+            self.config_init.quantize.prepare(self.model)  # before a checkpoint of it is loaded
         if not self.training:
             return Trainer(**config | {"callbacks": own_callbacks, "logger": False, "enable_checkpointing": False})
         refuse_callbacks(own_callbacks, self.model.hparams)

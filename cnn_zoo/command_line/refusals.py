@@ -146,6 +146,7 @@ def refuse_with_supernet(config: Namespace) -> None:
     """Raise UserError for a key that does not work with the task Supernet."""
     strategy = str(config.trainer.strategy)
     reasons = {
+        "quantize": (config.quantize, "its parts would need scales of their own; set it to null"),
         "ema": (config.ema, "the average of weights would mix channels that are sorted in between; set it to null"),
         "finetuning": (config.finetuning, "its parts have blocks in common with all networks; set it to null"),
         "data.progressive": (
@@ -169,6 +170,31 @@ def refuse_plain_ddp(strategy: Any, world_size: int) -> None:
             f"trainer.strategy is auto on {world_size} devices, but a step of the task Supernet does not use all "
             "weights; use ddp_find_unused_parameters_true, or one device."
         )
+
+
+def refuse_with_quantize(config: Namespace) -> None:
+    """Raise UserError for a key that does not work with quantization-aware training, or without trained weights."""
+    if config.model.weights is None and config.ckpt_path is None:
+        raise UserError(
+            "quantize trains a network that has learnt already; add --model.weights RUN, the run folder of its training."
+        )
+    reasons = {
+        "ema": (config.ema, "the average of weights has other scales than the weights; set it to null"),
+        "finetuning": (config.finetuning, "all layers have to adapt to their integers; set it to null"),
+        "model.compile": (config.model.get("compile"), "its steps are not compiled; set it to false"),
+        "data.progressive": (
+            config.data.init_args.get("progressive"),
+            "small images would set the scales; leave it out",
+        ),
+        "trainer.precision": (
+            str(config.trainer.precision).endswith(("-true", "transformer-engine"))
+            and config.trainer.precision != "32-true",
+            "integers are exact in float32 alone; use 32-true, bf16-mixed or auto",
+        ),
+    }
+    for key, (is_set, reason) in reasons.items():
+        if is_set:
+            raise UserError(f"{key} is set, but does not work with quantize: {reason}.")
 
 
 def refuse_impossible_values(config: Namespace) -> None:

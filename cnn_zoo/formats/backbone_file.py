@@ -8,11 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from cnn_zoo.backbones.create import create_on_meta
+from cnn_zoo.backbones.meta import without_values
 from cnn_zoo.backbones.weight_files import require_finite
 from cnn_zoo.errors import UserError
 from cnn_zoo.files import printable, require_regular_file, whole_file
 from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.description import IMAGES, NetworkDescription
+from cnn_zoo.quantization import QuantizedNetwork
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")  # of files with weights
 PREFIX = "backbone."  # of the backbone's names in the task's state dict
@@ -58,6 +60,9 @@ def load_network(path: str | Path, *, imports: bool = False) -> tuple[nn.Module,
         refuse_import(path, name)
     # A network outside the zoo, which has weights here, may also have tensors that are in no file.
     model = create_on_meta(name, **description.sizes, **description.backbone_args)
+    if description.quantize:
+        with without_values():
+            model = QuantizedNetwork(model, **description.quantize)
     try:
         model.load_state_dict(with_types_of(model, weights), assign=True)
     except (RuntimeError, TypeError, ValueError) as error:

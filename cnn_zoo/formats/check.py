@@ -27,6 +27,7 @@ class Comparison:
         network_accuracy: The network's accuracy, in [0, 1].
         difference: The largest absolute difference between their answers.
         largest: The largest absolute value among the network's answers.
+        other_classes: The number of images for which they predict different classes.
     """
 
     images: int
@@ -34,12 +35,16 @@ class Comparison:
     network_accuracy: float
     difference: float
     largest: float
+    other_classes: int = 0
 
 
-def read_network(path: Path, mean: Sequence[float], std: Sequence[float]) -> Network:
-    """Return the network in a file that `cnn_zoo.export` wrote; the suffix tells the format."""
+def read_network(path: Path, mean: Sequence[float], std: Sequence[float], exact: bool = False) -> Network:
+    """Return the network in a file that `cnn_zoo.export` wrote; the suffix tells the format.
+
+    `exact` is that of `open_session`.
+    """
     if path.suffix == ".onnx":
-        return onnx_network(open_session(path), mean, std)
+        return onnx_network(open_session(path, exact=exact), mean, std)
     model = load_backbone(path, imports=True) if path.suffix == ".safetensors" else torch.export.load(path).module()
     return lambda images: model(normalize(images, mean, std))
 
@@ -60,12 +65,13 @@ def compare_outputs(reference: Network, exported: Network, data: ImageData) -> C
     """Compare an exported file with its network on the test set of `data`, after `data.setup("test")`."""
     correct = {"reference": 0, "exported": 0}
     difference = torch.zeros(())
-    largest, count = 0.0, 0
+    largest, count, other_classes = 0.0, 0, 0
     for stored_images, labels, *_ in data.test_dataloader():
         images = resize(stored_images, data.image_size)
         outputs = {"reference": reference(images), "exported": exported(images)}
         for name, output in outputs.items():
             correct[name] += int((output.argmax(1) == labels).sum())
+        other_classes += int((outputs["exported"].argmax(1) != outputs["reference"].argmax(1)).sum())
         gap = (outputs["exported"] - outputs["reference"]).abs().max()
         difference = torch.maximum(difference, gap)  # unlike max(), it keeps a NaN
         largest = max(largest, float(outputs["reference"].abs().max()))
@@ -76,4 +82,5 @@ def compare_outputs(reference: Network, exported: Network, data: ImageData) -> C
         network_accuracy=correct["reference"] / count,
         difference=float(difference),
         largest=largest,
+        other_classes=other_classes,
     )

@@ -9,6 +9,7 @@ A description in a file is data of a stranger until `NetworkDescription.from_val
 - `classes` are as many texts as `num_classes`, or none. Control characters in them become escapes.
 - `mean` and `std` are finite numbers, one for each channel or one for all, or none; `std` is above 0.
 - `config` is a dict.
+- `quantize` has a number of bits and the name of a scheme, or is missing.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class NetworkDescription:
         classes: The class names; empty if unknown, as are mean and std.
         mean, std: Of each channel, for pixel values in [0, 1].
         config: The training configuration (config.yaml); None if unknown.
+        quantize: bits and scheme of a network with integers; None for real numbers.
     """
 
     # Files list the values in this order
@@ -57,6 +59,7 @@ class NetworkDescription:
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
     config: dict[str, Any] | None = None
+    quantize: dict[str, Any] | None = None
 
     @classmethod
     def of_task(cls, task: Any, data: Any, config: dict[str, Any] | None = None) -> NetworkDescription:
@@ -77,6 +80,7 @@ class NetworkDescription:
             mean=list(data.mean),
             std=list(data.std),
             config=config,
+            quantize=task.hparams.get("quantize"),
         )
 
     @classmethod
@@ -119,11 +123,9 @@ class NetworkDescription:
         return cls.from_values(values, source)
 
     def values(self) -> dict[str, Any]:
-        """Return the description as plain values that JSON can express, without the config where it is unknown."""
+        """Return the description as plain values that JSON can express, without `config` and `quantize` if None."""
         values = asdict(self)
-        if self.config is None:
-            del values["config"]
-        return values
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -190,6 +192,13 @@ def checked_value(name: str, value: Any, values: Mapping[str, Any], source: Any)
         if not (is_list and all(is_number(number) and least <= number <= LARGEST_PIXEL for number in value)):
             refuse(f"a number from {least:g} to {LARGEST_PIXEL:g} for each channel")
         return list(value)
+    elif name == "quantize":
+        from cnn_zoo.quantization.scales import BITS, SCHEMES  # here, because it imports torch
+
+        if not (isinstance(value, dict) and value.keys() == {"bits", "scheme"} and value["scheme"] in SCHEMES):
+            refuse(f"bits and a scheme, {' or '.join(SCHEMES)}")
+        if value["bits"] not in BITS:
+            refuse(f"from {BITS[0]} to {BITS[-1]} bits")
     elif not isinstance(value, dict):
         refuse("a configuration")
     return value

@@ -48,7 +48,7 @@ def export_onnx(
     onnx_model = _trace(model, images[:2].contiguous(), opset)
     _name_after_layers(onnx_model.graph)
     values = description.values() if description else {}
-    _add_metadata(onnx_model, values | LOGITS_FILE)
+    add_metadata(onnx_model, values | LOGITS_FILE)
     with whole_file(path) as part:
         onnx.save(onnx_model, part)
         onnx.checker.check_model(part, full_check=True)
@@ -121,7 +121,7 @@ def _layer(node: Any) -> str:
     return scopes[-2] if len(scopes) > 1 else ""
 
 
-def _add_metadata(onnx_model: Any, values: Mapping[str, Any]) -> None:
+def add_metadata(onnx_model: Any, values: Mapping[str, Any]) -> None:
     """Set metadata of an onnx.ModelProto, each value as JSON unless it is text, and keep the others."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     metadata = {entry.key: entry.value for entry in onnx_model.metadata_props} | texts
@@ -162,17 +162,19 @@ def add_image_input(path: Path) -> None:
     pixels_shape, probabilities_shape = ("batch", height, width, channels), ("batch", description.num_classes)
     graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, pixels_shape))
     graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, probabilities_shape))
-    _add_metadata(model, PROBABILITIES_FILE)
+    add_metadata(model, PROBABILITIES_FILE)
     with whole_file(path) as part:
         onnx.save(model, part)
         onnx.checker.check_model(part, full_check=True)
 
 
-def open_session(path: Path, threads: int | None = None) -> Any:
+def open_session(path: Path, threads: int | None = None, exact: bool = False) -> Any:
     """Return an onnxruntime.InferenceSession on the CPU.
 
     Args:
         threads: Their number; default: as many as torch uses.
+        exact: Whether sums of integers must be exact. On a CPU without VNNI, onnxruntime's fast kernels add two
+            products in 16 bits, which may overflow.
 
     Raises:
         UserError: onnxruntime cannot run the file.
@@ -187,6 +189,8 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     options.intra_op_num_threads = threads or torch.get_num_threads()
     # Threads that spin while they wait would slow down what runs next
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         # Without `enable_fallback=0` it prints errors and tries again
         session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], enable_fallback=0)

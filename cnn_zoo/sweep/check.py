@@ -18,6 +18,7 @@ from cnn_zoo.analysis.complexity import count_macs, count_params
 from cnn_zoo.callbacks import Complexity
 from cnn_zoo.command_line.lightning_cli import CLI
 from cnn_zoo.errors import UserError
+from cnn_zoo.quantization import float_network
 
 NEEDED = ("result_card", "curves", "complexity", "checkpoint")  # callbacks that the table of a study reads
 TIMED_STEPS, TIMED_VALIDATIONS = 6, 2
@@ -53,7 +54,7 @@ def check_words(name: str, words: Sequence[str]) -> Checked:
     for callback in NEEDED:
         if not cli.config[callback]:
             raise UserError(f"{name}: {callback} is switched off, but the table of a study needs it; leave it on.")
-    data, backbone = cli.datamodule, cli.model.backbone.eval()
+    data, backbone = cli.datamodule, float_network(cli.model.backbone).eval()
     device = next((p.device for p in backbone.parameters()), "cpu")
     images = torch.zeros(1, data.in_channels, data.image_size, data.image_size, device=device)
     costs: dict[str, float] = {"params": count_params(backbone), "macs": count_macs(backbone, images)}
