@@ -212,9 +212,11 @@ def main(arguments: list[str]) -> None:
     from cnn_zoo.analysis.plots import heat_map, save_figure
     from cnn_zoo.data.images import image_files
     from cnn_zoo.formats.backbone_file import load_classifier
+    from cnn_zoo.quantization import float_network
 
     files = image_files(options.images)
     model, description = load_classifier(options.ckpt, imports=options.imports)
+    model = float_network(model)  # integers have no gradients
     classes = description.classes
     if options.of is not None and options.of not in classes:
         raise UserError(f"--of {options.of!r} is not a class; the classes are {', '.join(classes)}.")

@@ -176,7 +176,7 @@ def refuse_with_quantize(config: Namespace) -> None:
     """Raise UserError for a key that does not work with quantization-aware training, or without trained weights."""
     if config.model.weights is None and config.ckpt_path is None:
         raise UserError(
-            "quantize trains a network that has learnt already; add --model.weights RUN, the run folder of its training."
+            "quantize starts from a trained network; add --model.weights RUN, the run folder of its training."
         )
     reasons = {
         "ema": (config.ema, "the average of weights has other scales than the weights; set it to null"),
