@@ -17,7 +17,13 @@ from cnn_zoo.formats.int8 import CALIBRATION_METHODS
 from cnn_zoo.formats.run_folder import RunFolder, read_config
 from cnn_zoo.quantization.scales import BITS, SCHEMES
 
-SUFFIXES = {"onnx": ".onnx", "int8": ".int8.onnx", "safetensors": ".safetensors", "torchexport": ".pt2"}
+SUFFIXES = {
+    "onnx": ".onnx",
+    "int8": ".int8.onnx",
+    "safetensors": ".safetensors",
+    "torchexport": ".pt2",
+    "vectors": ".vectors",
+}
 IMAGE_INPUT = ".image_input"  # in the default name of a file that takes uint8 images
 ON_ONE_CPU = [  # however the network was trained
     "--trainer.accelerator=cpu",
@@ -52,11 +58,18 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--scheme",
         choices=SCHEMES,
-        help="int8: integers as those of --quantize, without training; scales are shifts (power_of_two), or one for "
-        "each channel of the weights (default: onnxruntime's, with zero points)",
+        help="int8, vectors: integers as those of --quantize, without training; scales are shifts (power_of_two), or one "
+        "for each channel of the weights (default of int8: onnxruntime's, with zero points)",
     )
     parser.add_argument(
-        "--bits", type=int, choices=BITS, default=8, help="int8 with --scheme: bits of the integers (default: 8)"
+        "--bits", type=int, choices=BITS, default=8, help="with --scheme: bits of the integers (default: 8)"
+    )
+    parser.add_argument(
+        "--images",
+        type=positive_int,
+        default=4,
+        metavar="N",
+        help="vectors: test images, of which each layer's integers are written (default: 4)",
     )
     parser.add_argument(
         "--calibration",
@@ -93,8 +106,10 @@ def check_options(options: argparse.Namespace) -> tuple[Path, Path]:
     out = options.out or default_out
     if out.suffix != default_out.suffix:
         raise UserError(f"--out is {out}; a file of the format {options.format} must end in {default_out.suffix}.")
-    if options.bits != 8 and not (options.scheme and options.format == "int8"):
-        raise UserError(f"--bits {options.bits} needs --format int8 --scheme power_of_two or per_channel.")
+    if options.bits != 8 and not options.scheme:
+        raise UserError(f"--bits {options.bits} needs --scheme power_of_two or per_channel.")
+    if options.scheme and options.format not in ("int8", "vectors"):
+        raise UserError(f"--scheme is for the formats int8 and vectors, not for {options.format}.")
     if options.image_input and options.format not in ("onnx", "int8"):
         raise UserError(f"--image_input is for the formats onnx and int8, not for {options.format}.")
     require_writable(out, options.overwrite)
@@ -108,7 +123,8 @@ def main(arguments: list[str]) -> None:
     from cnn_zoo.callbacks.run_trainer import load_checkpoint_weights
     from cnn_zoo.command_line.lightning_cli import CLI
     from cnn_zoo.formats.checked_export import export_checked, quantize_checked
-    from cnn_zoo.formats.quantized_export import export_integers, post_training
+    from cnn_zoo.formats.quantized_export import export_integers, integers_of, post_training
+    from cnn_zoo.formats.vectors import write_vectors
     from cnn_zoo.quantization import QuantizedNetwork
 
     words = ["--config", str(config), *ON_ONE_CPU, "--ckpt_path", str(options.ckpt), *overrides]
@@ -125,14 +141,21 @@ def main(arguments: list[str]) -> None:
         "image_input": options.image_input,
         "config": read_config(config),
     }
-    is_quantized = isinstance(task.backbone, QuantizedNetwork)
-    if is_quantized and options.scheme:
+    network = task.backbone if isinstance(task.backbone, QuantizedNetwork) else None
+    if network and options.scheme:
         raise UserError(f"{options.ckpt} was trained with integers already; leave --scheme out.")
+    if options.scheme:
+        network = post_training(task, data, options.bits, options.scheme)
+    if options.format == "vectors":
+        if network is None:
+            raise UserError(f"{options.ckpt} has real numbers; add --scheme power_of_two or per_channel for integers.")
+        integers = integers_of(network, data)
+        write_vectors(integers, next(data.plain("test", options.images, options.images)), out)
+        print(f"{options.images} images through {len(integers.layers)} layers: {network.bits} bits, {network.scheme}.")
+        print(f"Written: {out}; check it with: cd {out} && gcc -O2 -o check check.c && ./check")
+        return
     with whole_file(out) as part:
-        if is_quantized and options.format in ("onnx", "int8"):
-            report = export_integers(part, task.backbone, task, data, **settings)
-        elif options.format == "int8" and options.scheme:
-            network = post_training(task, data, options.bits, options.scheme)
+        if network and options.format in ("onnx", "int8"):
             report = export_integers(part, network, task, data, max_drop=options.max_drop, **settings)
         elif options.format == "int8":
             settings |= {"calibration": options.calibration, "max_drop": options.max_drop}

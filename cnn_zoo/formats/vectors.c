@@ -23,7 +23,8 @@ struct layer {
 
 #include "network.h"
 
-/* Shift to the right, rounded to the nearest integer and halves to the even one. A negative shift is to the left. */
+/* Shift to the right, rounded to the nearest integer and halves to the even one. A negative shift is to the left.
+   `>>` of a negative number is an arithmetic shift in all usual compilers. */
 static int64_t shifted(int64_t x, int shift) {
     if (shift <= 0) return x * ((int64_t)1 << -shift);
     return (x + ((int64_t)1 << (shift - 1)) - 1 + ((x >> shift) & 1)) >> shift;
@@ -72,7 +73,7 @@ static int32_t computed(const struct layer *l, const int32_t *first, const int32
     switch (l->kind) {
     case CONV: return conv(l, first, channel, y, x);
     case ADD: {
-        int64_t sum = ((int64_t)first[index] << l->left[0]) + ((int64_t)second[index] << l->left[1]);
+        int64_t sum = first[index] * ((int64_t)1 << l->left[0]) + second[index] * ((int64_t)1 << l->left[1]);
         return clamped(shifted(sum, l->shift[0]), l);
     }
     case FLATTEN: return first[index];
@@ -97,9 +98,10 @@ int main(void) {
             const int32_t *expected = stored(n, image);
             for (int index = 0; index < size; index++) differ += computed(l, first, second, index) != expected[index];
         }
-        printf("%-32s %8d numbers, %d differ\n", l->name, IMAGES * size, differ);
+        printf("%-40s %8d numbers, %d differ\n", l->name, IMAGES * size, differ);
         wrong += differ != 0;
     }
-    printf(wrong ? "%d layers differ\n" : "all layers are equal\n", wrong);
+    if (wrong) printf("%d layers differ\n", wrong);
+    else printf("all layers are equal\n");
     return wrong != 0;
 }
