@@ -58,7 +58,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--scheme",
         choices=SCHEMES,
-        help="int8, vectors: integers as those of --quantize, without training; scales are shifts (power_of_two), or one "
+        help="int8, vectors: integers as those of --quantize, without training; scales: shifts (power_of_two), or one "
         "for each channel of the weights (default of int8: onnxruntime's, with zero points)",
     )
     parser.add_argument(

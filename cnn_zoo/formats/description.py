@@ -80,7 +80,7 @@ class NetworkDescription:
             mean=list(data.mean),
             std=list(data.std),
             config=config,
-            quantize=task.hparams.get("quantize"),
+            quantize=getattr(task.hparams, "quantize", None),
         )
 
     @classmethod
