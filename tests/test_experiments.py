@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT
 from PIL import Image
 
-from cnn_zoo import fit
+from cnn_zoo import create_model, fit
 from cnn_zoo.data import ImageFolder
 from cnn_zoo.errors import UserError
 from cnn_zoo.sweep.check import check_words
@@ -23,6 +23,10 @@ from cnn_zoo.tasks import supernet
 STUDIES = sorted((ROOT / "experiments" / "studies").rglob("*.yaml"))
 EXPERIMENTS = sorted({*(ROOT / "experiments").rglob("*.yaml")} - {*STUDIES})
 NAMES = [str(path.relative_to(ROOT / "experiments")) for path in EXPERIMENTS]
+SIZES = {
+    "CIFAR10": {"num_classes": 10, "in_channels": 3, "image_size": 32},
+    "FashionMNIST": {"num_classes": 10, "in_channels": 1, "image_size": 28},
+}
 FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=8", "--trainer.limit_val_batches=2"]
 FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false"]
 FEW += [f"--{key}=null" for key in ("export", "curves", "network_pictures", "confusion_pictures", "calibration")]
@@ -47,12 +51,24 @@ SOURCES = ("model.weights", "model.teacher")  # keys that name a run that must b
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_the_first_and_the_last_arm_of_a_study_are_possible(path):
+def test_the_first_and_the_last_arm_of_a_study_are_possible(path, tmp_path):
     study = read_study(path)
     plans = first_plans(study)
     for plan in (plans[0], plans[-1]):
         settings = {key: value for key, value in plan.settings.items() if key not in SOURCES}
-        assert check_words(plan.arm, study.words(replace(plan, settings=settings))).costs["params"] > 0
+        words = with_weights(study.words(replace(plan, settings=settings)), tmp_path / "trained.pth")
+        assert check_words(plan.arm, words).costs["params"] > 0
+
+
+def with_weights(words, path):
+    """Return the words of a run that starts from weights with those of an untrained network, which are at `path`."""
+    source = [word for word in words if word.startswith("--model.weights=")]
+    if source:
+        config = yaml.safe_load((ROOT / words[words.index("--config") + 1]).read_text())
+        sizes = SIZES[config["data"]["class_path"].rpartition(".")[2]]
+        model = create_model(config["model"]["backbone"], **sizes, **config["model"]["backbone_args"])
+        torch.save(model.state_dict(), path)
+    return [f"--model.weights={path}" if word in source else word for word in words]
 
 
 def starting_studies():

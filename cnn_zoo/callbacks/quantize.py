@@ -13,11 +13,11 @@ CALIBRATION_IMAGES = 1024  # from which the first scales follow
 
 
 class Quantize(Callback):
-    """A callback that trains the network with simulated integers.
+    """A callback that trains with integers.
 
-    It should start from a trained network, with --model.weights RUN and a small learning rate. The first scales follow
-    from training images. Until `freeze`, they follow the weights and the activations, and batch norms learn; then
-    both stay as they are. What is frozen follows from the epoch alone, so a training continues exactly.
+    They are simulated in float32. The training starts from a trained network, with --model.weights RUN, and the first
+    scales follow from training images. Until `freeze`, scales follow the weights and the activations, and batch norms
+    learn; then both stay as they are. What is frozen follows from the epoch alone, so a training continues exactly.
 
     Args:
         bits: The bits of weights and activations, from 2 to 8.
