@@ -174,7 +174,7 @@ def refuse_plain_ddp(strategy: Any, world_size: int) -> None:
 
 def refuse_with_quantize(config: Namespace) -> None:
     """Raise UserError for a key that does not work with quantization-aware training, or without trained weights."""
-    if config.model.weights is None and config.ckpt_path is None:
+    if config.model.get("weights") is None and config.ckpt_path is None:
         raise UserError(
             "quantize starts from a trained network; add --model.weights RUN, the run folder of its training."
         )
