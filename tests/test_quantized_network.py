@@ -127,7 +127,7 @@ def test_batch_norms_and_relus_belong_to_the_layer_before_them():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("lenet5", {}, r"LeNet5 cannot be quantized, because it has Tanh stem.1 \(where .* activation relu"),
+        ("lenet5", {}, r"LeNet5 cannot be quantized, because it has Tanh stem.1 \(where .*activation relu"),
         ("resnet20", {}, "ZeroPad3d"),
         ("mobilenet_v3_small", {}, "Hardswish"),
         ("densenet_bc100_k12", {}, "DenseNet cannot be quantized, because it has"),
