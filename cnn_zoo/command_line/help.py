@@ -73,7 +73,7 @@ TRAINER_KEYS = {  # those that people use, because lightning's texts are long
 }
 LIGHTNING_CALLBACKS = {  # what they do
     "learning_rate_monitor": "Logs the learning rate",
-    "ema": "Averages the weights; setting an option switches it on",
+    "ema": "Averages the weights",
 }
 NOT_SHOWN = {  # rare options of callbacks, and those that the command sets
     "options",
