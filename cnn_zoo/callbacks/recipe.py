@@ -39,6 +39,7 @@ def recipe_of(trainer: Trainer, config: Mapping[str, Any]) -> dict[str, Any]:
         "ema": config["ema"],
         "finetuning": config["finetuning"],
         "quantize": config["quantize"],
+        "prune": config.get("prune"),
     }
     checkpoint: Any = trainer.checkpoint_callback
     if checkpoint is not None:  # best.ckpt would be the best epoch by two measures

@@ -47,6 +47,7 @@ RUN_KEYS = {
     "experiment": "The name of the run. Defaults to the YAML's path.",
     "ckpt_path": "The checkpoint to continue or to test; last: the newest run's.",
     "like": "A run or weights whose image size, channels, mean and std the data get.",
+    "prune": "Prune model.weights: .macs 0.5, .params or .sram is what is left.",
     "task": "Classification, Supernet, or the import path of your own.",
     "seed_everything": "The seed of all random numbers.",
     "print_config": "Print the configuration as it would run, and exit.",

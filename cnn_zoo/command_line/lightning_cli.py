@@ -15,7 +15,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from cnn_zoo.analysis.prune import Prune
 from cnn_zoo.backbones.create import without_weights
+from cnn_zoo.backbones.weight_files import Weights
 from cnn_zoo.callbacks import Distillation, GracefulStop, LossGuard, Resume
 from cnn_zoo.callbacks.best_epoch import forget_validation
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
@@ -42,7 +44,13 @@ from cnn_zoo.command_line.refusals import (
     refuse_with_supernet,
 )
 from cnn_zoo.command_line.run import user_error_behind
-from cnn_zoo.command_line.starting_weights import recorded_weights, same_source
+from cnn_zoo.command_line.starting_weights import (
+    load_pruned,
+    prune_weights,
+    recorded_weights,
+    same_source,
+    with_widths_of,
+)
 from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
@@ -67,6 +75,7 @@ class CLI(LightningCLI):
     def __init__(self, arguments: Sequence[str], doc: str = "", training: bool = True) -> None:
         self.training = training
         self.distillation = Distillation()
+        self.pruned: Weights | None = None  # the weights to start from, if they are pruned
         silence_lightning()
         silence_failed_writers()
         with report_as_user_error(MisconfigurationException, TypeError, ValueError, ImportError):
@@ -92,6 +101,7 @@ class CLI(LightningCLI):
         for name in ("experiment", "ckpt_path"):
             parser.add_argument(f"--{name}", type=str | None, help=RUN_KEYS[name])
         parser.add_argument("--task", type=str, default=Classification.__name__, help=RUN_KEYS["task"])
+        parser.add_argument("--prune", type=Prune | None, default=None, help=RUN_KEYS["prune"])
         old_keys = {new: old for old, new in CALLBACK_KEYS.items()}
         for key, default in DEFAULT_CALLBACKS.items():
             names = [f"--{name}" for name in (key, old_keys.get(key)) if name]
@@ -142,6 +152,10 @@ class CLI(LightningCLI):
         if self.training:
             refuse_half_precision_on_cpu(self.precision, config.trainer.accelerator)
         self.source_of_weights = self.choose_weights(model, checkpoint) if "weights" in model else None
+        if config.prune and checkpoint:
+            model.backbone_args = with_widths_of(checkpoint["hyper_parameters"]["backbone_args"] or {}, model)
+        elif config.prune and self.training:
+            self.pruned, model.weights = prune_weights(config), None
         if config.result_card:
             config.result_card.init_args.experiment = config.experiment
 
@@ -185,6 +199,8 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
+        if self.pruned is not None:
+            load_pruned(self.model, self.pruned, self.datamodule.classes)
         if self.model.loaded_weights:
             rank_zero_only(print)(self.model.loaded_weights)
         refuse_batches_beyond_memory(self.datamodule)

@@ -1,12 +1,20 @@
-"""The weights that a command starts from: those of a checkpoint, or those that its training started from."""
+"""The weights that a command starts from: those of a checkpoint, those its training started from, or pruned ones."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_only
+
+from cnn_zoo.analysis.prune import Prune, prune_network, width_arguments
 from cnn_zoo.backbones.torchvision_networks import names_torchvision_weights, torchvision_images
-from cnn_zoo.backbones.weight_files import read_weights
+from cnn_zoo.backbones.weight_files import Weights, read_weights, weight_file
+from cnn_zoo.backbones.weights import load_weights
 from cnn_zoo.errors import UserError
+from cnn_zoo.formats.backbone_file import load_network
+from cnn_zoo.tasks import Classification
 
 
 def with_images_like(words: Sequence[str]) -> list[str]:
@@ -64,3 +72,47 @@ def same_source(given: str | None, recorded: Mapping[str, str] | None, path: str
             "two out."
         )
     return old
+
+
+# Pruned weights
+
+
+def prune_weights(config: Namespace) -> Weights:
+    """Set the arguments of the network to the widths that `prune` asks for, and return its pruned weights.
+
+    Raises:
+        UserError: There are no weights to prune, or they cannot be pruned to this budget.
+    """
+    model, prune = config.model, Prune(**vars(config.prune))
+    source = model.weights
+    if source is None or names_torchvision_weights(source):
+        raise UserError(
+            f"prune needs a network that this package trained, but model.weights is {source or 'not set'}; give "
+            "--model.weights RUN, a run folder or its backbone.safetensors."
+        )
+    network, description = load_network(weight_file(source))
+    name = description.backbone
+    if name != model.backbone:
+        raise UserError(
+            f"prune makes the network of the weights smaller, but {source} is a {name} and model.backbone is "
+            f"{model.backbone}; give --model.backbone {name}."
+        )
+    smaller, tensors = prune_network(network, name, description.backbone_args, description.sizes, prune)
+    model.backbone_args = with_widths_of(smaller, model)
+    widths = ", ".join(f"{width} {value}" for width, value in width_arguments(name, smaller).items())
+    cost, share = prune.budget
+    rank_zero_only(print)(f"Pruned by {prune.by} to {share:g} of the {cost}: {widths}.")
+    return replace(read_weights(source), tensors=tensors)
+
+
+def with_widths_of(arguments: Mapping[str, Any], model: Namespace) -> dict[str, Any]:
+    """Return the arguments of a network: widths from `arguments`, others from the configuration where it sets them."""
+    widths = width_arguments(model.backbone, arguments)
+    return {**arguments, **(model.backbone_args or {}), **widths}
+
+
+def load_pruned(task: Classification, weights: Weights, classes: Sequence[str]) -> None:
+    """Load pruned weights into the network of a task, and let its checkpoints tell where they come from."""
+    options = {name: task.hparams[name] for name in ("new_head", "stem_channels")}
+    task.loaded_weights = load_weights(task.backbone, weights, classes=classes, **options)
+    task.hparams["weights"] = task.loaded_weights.record
