@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cnn_zoo import data
+from cnn_zoo.analysis.prune import Prune
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
 from cnn_zoo.command_line.compose import TASKS
 from cnn_zoo.command_line.key_table import (
@@ -47,7 +48,6 @@ RUN_KEYS = {
     "experiment": "The name of the run. Defaults to the YAML's path.",
     "ckpt_path": "The checkpoint to continue or to test; last: the newest run's.",
     "like": "A run or weights whose image size, channels, mean and std the data get.",
-    "prune": "Prune model.weights: .macs 0.5, .params or .sram is what is left.",
     "task": "Classification, Supernet, or the import path of your own.",
     "seed_everything": "The seed of all random numbers.",
     "print_config": "Print the configuration as it would run, and exit.",
@@ -110,7 +110,7 @@ TITLES = {
     "data.augment": "Augmentation of training batches, on the training device; 0 is off",
     "trainer": "Lightning's trainer",
 }
-GROUPS = (*TITLES, *DEFAULT_CALLBACKS)  # each has its --GROUP.help
+GROUPS = (*TITLES, "prune", *DEFAULT_CALLBACKS)  # each has its --GROUP.help
 TEST_KEYS = {
     "run": ["config", "ckpt_path", "print_config"],
     "model": ["test_flip", "compile"],
@@ -264,8 +264,8 @@ def class_and_values(group: str, config: Namespace) -> tuple[type, Mapping[str, 
     """Return the class whose arguments are the keys of a group, and the values that the configuration gives them."""
     if group == "model":
         return import_object(config.task, TASKS), vars(config.model)
-    if group == "trainer":
-        return Trainer, vars(config.trainer)
+    if group in ("trainer", "prune"):
+        return {"trainer": Trainer, "prune": Prune}[group], vars(config.get(group) or Namespace())
     if group == "data.augment":
         return Augment, vars(config.data.get("init_args.augment") or Namespace())
     chosen = config[group]

@@ -101,7 +101,7 @@ class CLI(LightningCLI):
         for name in ("experiment", "ckpt_path"):
             parser.add_argument(f"--{name}", type=str | None, help=RUN_KEYS[name])
         parser.add_argument("--task", type=str, default=Classification.__name__, help=RUN_KEYS["task"])
-        parser.add_argument("--prune", type=Prune | None, default=None, help=RUN_KEYS["prune"])
+        parser.add_argument("--prune", type=Prune | None, default=None, help="see --prune.help")
         old_keys = {new: old for old, new in CALLBACK_KEYS.items()}
         for key, default in DEFAULT_CALLBACKS.items():
             names = [f"--{name}" for name in (key, old_keys.get(key)) if name]
