@@ -153,7 +153,8 @@ class CLI(LightningCLI):
             refuse_half_precision_on_cpu(self.precision, config.trainer.accelerator)
         self.source_of_weights = self.choose_weights(model, checkpoint) if "weights" in model else None
         if config.prune and checkpoint:
-            model.backbone_args = with_widths_of(checkpoint["hyper_parameters"]["backbone_args"] or {}, model)
+            saved = checkpoint.get("hyper_parameters") or {}
+            model.backbone_args = with_widths_of(saved.get("backbone_args") or {}, model)
         elif config.prune and self.training:
             self.pruned, model.weights = prune_weights(config), None
         if config.result_card:
