@@ -143,6 +143,7 @@ def test_other_integers_are_refused_when_a_training_continues(words, message, qu
     [
         (["--ema.decay=0.9"], "ema is set, but does not work with quantize"),
         (["--finetuning.freeze=stem"], "finetuning is set, but does not work with quantize"),
+        (["--prune.macs=0.5"], "prune is set, but does not work with quantize"),
         (["--model.compile=true"], "model.compile is set, but does not work with quantize"),
         (["--data.progressive=20"], "data.progressive is set, but does not work with quantize"),
         (["--trainer.precision=bf16-true"], "trainer.precision is set, but does not work with quantize"),

@@ -44,13 +44,7 @@ from cnn_zoo.command_line.refusals import (
     refuse_with_supernet,
 )
 from cnn_zoo.command_line.run import user_error_behind
-from cnn_zoo.command_line.starting_weights import (
-    load_pruned,
-    prune_weights,
-    recorded_weights,
-    same_source,
-    with_widths_of,
-)
+from cnn_zoo.command_line.starting_weights import load_pruned, prune_weights, recorded_weights, same_source
 from cnn_zoo.data.augmentation import Augment
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.errors import UserError
@@ -152,11 +146,8 @@ class CLI(LightningCLI):
         if self.training:
             refuse_half_precision_on_cpu(self.precision, config.trainer.accelerator)
         self.source_of_weights = self.choose_weights(model, checkpoint) if "weights" in model else None
-        if config.prune and checkpoint:
-            saved = checkpoint.get("hyper_parameters") or {}
-            model.backbone_args = with_widths_of(saved.get("backbone_args") or {}, model)
-        elif config.prune and self.training:
-            self.pruned, model.weights = prune_weights(config), None
+        if config.prune and (checkpoint or self.training):
+            self.pruned = prune_weights(config, checkpoint)
         if config.result_card:
             config.result_card.init_args.experiment = config.experiment
 

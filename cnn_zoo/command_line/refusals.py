@@ -182,6 +182,7 @@ def refuse_with_quantize(config: Namespace) -> None:
     reasons = {
         "ema": (config.ema, "the average of weights has other scales than the weights; set it to null"),
         "finetuning": (config.finetuning, "all layers have to adapt to their integers; set it to null"),
+        "prune": (config.prune, "prune first, and start from the run that is left; set it to null"),
         "model.compile": (config.model.get("compile"), "its steps are not compiled; set it to false"),
         "data.progressive": (
             config.data.init_args.get("progressive"),

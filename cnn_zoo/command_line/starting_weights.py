@@ -77,12 +77,18 @@ def same_source(given: str | None, recorded: Mapping[str, str] | None, path: str
 # Pruned weights
 
 
-def prune_weights(config: Namespace) -> Weights:
-    """Set the arguments of the network to the widths that `prune` asks for, and return its pruned weights.
+def prune_weights(config: Namespace, checkpoint: Mapping[str, Any]) -> Weights | None:
+    """Set the arguments of the network to the widths that `prune` asks for, and return the pruned weights to start from.
+
+    A training that continues has the widths of its checkpoint, and starts from no other weights.
 
     Raises:
         UserError: There are no weights to prune, or they cannot be pruned to this budget.
     """
+    if checkpoint:
+        saved = checkpoint.get("hyper_parameters") or {}
+        config.model.backbone_args = with_widths_of(saved.get("backbone_args") or {}, config.model)
+        return None
     model, prune = config.model, Prune(**vars(config.prune))
     source = model.weights
     if source is None or names_torchvision_weights(source):
@@ -102,6 +108,7 @@ def prune_weights(config: Namespace) -> Weights:
     widths = ", ".join(f"{width} {value}" for width, value in width_arguments(name, smaller).items())
     cost, share = prune.budget
     rank_zero_only(print)(f"Pruned by {prune.by} to {share:g} of the {cost}: {widths}.")
+    model.weights = None  # the task would load them as they are
     return replace(read_weights(source), tensors=tensors)
 
 
