@@ -78,7 +78,7 @@ def same_source(given: str | None, recorded: Mapping[str, str] | None, path: str
 
 
 def prune_weights(config: Namespace, checkpoint: Mapping[str, Any]) -> Weights | None:
-    """Set the arguments of the network to the widths that `prune` asks for, and return the pruned weights to start from.
+    """Set the widths that `prune` asks for in the configuration, and return the pruned weights to start from.
 
     A training that continues has the widths of its checkpoint, and starts from no other weights.
 
