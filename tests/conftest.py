@@ -12,9 +12,10 @@ import hypothesis
 import pytest
 import torch
 from filelock import FileLock
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cnn_zoo import fit
+from cnn_zoo.callbacks.lightning_private import stop_after_step
 from cnn_zoo.command_line.lightning_cli import CLI
 from cnn_zoo.command_line.run import run
 from cnn_zoo.data.module import ImageData
@@ -50,6 +51,17 @@ def run_python(*words: Any, timeout: float = 240, **options: Any) -> subprocess.
     """Run `python -m words…` as a process of its own in the repository."""
     command = [sys.executable, "-m", *map(str, words)]
     return subprocess.run(command, **{"cwd": ROOT, **options}, capture_output=True, text=True, timeout=timeout)
+
+
+class StopAt(Callback):
+    """A callback that stops the training in a batch of an epoch, as Ctrl-C does."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.at = (epoch, batch)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == self.at:
+            stop_after_step(trainer)
 
 
 def ready(data: ImageData) -> ImageData:

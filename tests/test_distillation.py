@@ -74,7 +74,7 @@ def test_without_a_part_in_the_loss_a_teacher_changes_nothing(teacher, tmp_path)
 def test_a_stopped_student_continues_exactly(epoch, batch, student, teacher, invoke, tmp_path):
     words = ["--config", QUICK, *STUDENT, f"--model.teacher={teacher}", "--trainer.default_root_dir", tmp_path]
     words += ["--trainer.max_epochs", 2]
-    stop = json.dumps([{"class_path": "test_finetuning.StopAt", "init_args": {"epoch": epoch, "batch": batch}}])
+    stop = json.dumps([{"class_path": "conftest.StopAt", "init_args": {"epoch": epoch, "batch": batch}}])
     assert invoke(fit.main, *words, f"--trainer.callbacks={stop}").status == 143
     assert invoke(fit.main, *words, "--ckpt_path=last").status == 0
     metrics, tensors = outcome(tmp_path)
@@ -130,7 +130,7 @@ def test_a_teacher_answers_in_each_epoch_to_augmented_images(teacher, teacher_ba
 
 def test_a_student_of_known_answers_continues_exactly(taught_once, teacher, invoke, tmp_path):
     words = ["--config", QUICK, *SAME_IMAGES, f"--model.teacher={teacher}", "--trainer.default_root_dir", tmp_path]
-    stop = json.dumps([{"class_path": "test_finetuning.StopAt", "init_args": {"epoch": 1, "batch": 2}}])
+    stop = json.dumps([{"class_path": "conftest.StopAt", "init_args": {"epoch": 1, "batch": 2}}])
     assert invoke(fit.main, *words, f"--trainer.callbacks={stop}").status == 143
     assert invoke(fit.main, *words, "--ckpt_path=last").status == 0
     (metrics, tensors), (metrics_once, tensors_once) = outcome(tmp_path), outcome(taught_once)

@@ -100,19 +100,6 @@ def test_the_average_of_frozen_weights_is_the_weights(tmp_path):
 # Exactly continued
 
 
-class StopAt(Callback):
-    """A callback that stops the training in a batch of an epoch, as Ctrl-C does."""
-
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.at = (epoch, batch)
-
-    def on_train_batch_start(self, trainer, task, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == self.at:
-            from cnn_zoo.callbacks.lightning_private import stop_after_step
-
-            stop_after_step(trainer)
-
-
 def outcome(root):
     checkpoint = saved(root)
     (metrics,) = root.rglob("metrics.csv")
@@ -125,7 +112,7 @@ def outcome(root):
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 2), (1, 0), (1, 1)])  # the edge, both sides; inside
 def test_a_stop_inside_and_at_the_edge_of_a_stage_changes_nothing(epoch, batch, staged, invoke, tmp_path):
     words = ["--config", QUICK, *STAGED, "--ema.decay=0.5", "--trainer.default_root_dir", tmp_path]
-    stop = json.dumps([{"class_path": "test_finetuning.StopAt", "init_args": {"epoch": epoch, "batch": batch}}])
+    stop = json.dumps([{"class_path": "conftest.StopAt", "init_args": {"epoch": epoch, "batch": batch}}])
     assert invoke(fit.main, *words, f"--trainer.callbacks={stop}").status == 143
     assert invoke(fit.main, *words, "--ckpt_path=last").status == 0
     (metrics, groups, states), (old_metrics, old_groups, old_states) = outcome(tmp_path), outcome(staged)

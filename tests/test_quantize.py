@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from conftest import QUICK, assert_refused, fit_quick
-from lightning.pytorch import Callback
 
 from cnn_zoo import create_model, export, fit, load_backbone, predict, test
 from cnn_zoo.callbacks import Quantize
@@ -89,19 +88,6 @@ def test_a_network_with_integers_is_not_quantized_again(quantized_run, invoke):
 # Exactly continued
 
 
-class StopAt(Callback):
-    """A callback that stops the training in a batch of an epoch, as Ctrl-C does."""
-
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.at = (epoch, batch)
-
-    def on_train_batch_start(self, trainer, task, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == self.at:
-            from cnn_zoo.callbacks.lightning_private import stop_after_step
-
-            stop_after_step(trainer)
-
-
 def outcome(folder):
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     (optimizer,) = checkpoint["optimizer_states"]
@@ -111,7 +97,7 @@ def outcome(folder):
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (0, 2), (1, 0)])  # scales that move, the edge, frozen ones
 def test_an_interrupted_training_is_an_uninterrupted_one(epoch, batch, weights, quantized_run, invoke, tmp_path):
     words = ["--config", QUICK, *INTEGERS, f"--model.weights={weights}", "--trainer.default_root_dir", tmp_path]
-    stop = json.dumps([{"class_path": "test_quantize.StopAt", "init_args": {"epoch": epoch, "batch": batch}}])
+    stop = json.dumps([{"class_path": "conftest.StopAt", "init_args": {"epoch": epoch, "batch": batch}}])
     assert invoke(fit.main, *words, f"--trainer.callbacks={stop}").status == 143
     result = invoke(fit.main, *words, "--ckpt_path=last")
     assert result.status == 0, result.err

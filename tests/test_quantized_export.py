@@ -50,7 +50,9 @@ def test_integers_that_lose_too_much_are_refused(task, data, tmp_path, monkeypat
     worse = Comparison(images=500, accuracy=0.5, network_accuracy=0.9, difference=0.0, largest=1.0)
     monkeypatch.setattr(quantized_export, "compare_outputs", lambda *_: worse)
     network = post_training(task, data, 8, "power_of_two")
-    with pytest.raises(UserError, match=r"lose 40.00 points of accuracy .* more than --max_drop 0.01 allows"):
+    with pytest.raises(
+        UserError, match=r"The network of . bits .* loses 40.00 points of accuracy .* more than --max_drop 0.01 allows"
+    ):
         export_integers(tmp_path / "net.onnx", network, task, data, max_drop=0.01, **SETTINGS)
 
 

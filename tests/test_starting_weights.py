@@ -113,7 +113,7 @@ def test_training_starts_from_the_channels_that_are_left(finished_run, tmp_path,
 @pytest.mark.parametrize("again", ["config.yaml", "the same words"])
 def test_a_stopped_pruned_training_continues_exactly(again, pruned, finished_run, invoke, tmp_path):
     words = ["--config", QUICK, *SMALL, f"--model.weights={finished_run}", "--trainer.default_root_dir", tmp_path]
-    stop = json.dumps([{"class_path": "test_finetuning.StopAt", "init_args": {"epoch": 1, "batch": 0}}])
+    stop = json.dumps([{"class_path": "conftest.StopAt", "init_args": {"epoch": 1, "batch": 0}}])
     assert invoke(fit.main, *words, f"--trainer.callbacks={stop}").status == 143
     if again == "config.yaml":
         (config,) = tmp_path.rglob("config.yaml")

@@ -1,5 +1,7 @@
-"""What a network costs on a chip: memory, traffic, cycles and energy, by operation and in all. Every figure is an
-estimate by formula, see docs/chip.md."""
+"""The costs of a network on a chip: memory, traffic, cycles and energy, by operation and in all.
+
+Every figure is an estimate by formula, see docs/chip.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

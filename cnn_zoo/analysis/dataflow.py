@@ -13,7 +13,7 @@ from cnn_zoo.analysis.graph import Loops, Operation
 
 @dataclass(frozen=True)
 class Movement:
-    """What an operation moves and how long its array computes.
+    """The numbers that an operation moves, and the time that its array computes.
 
     Args:
         cycles: The cycles in which the array computes.

@@ -1,4 +1,4 @@
-"""What the machine offers to a training: the CPU's vector units, the GPU and the threads."""
+"""The parts of a machine that matter to a training: the CPU's vector units, the GPU and the threads."""
 
 from typing import Any
 

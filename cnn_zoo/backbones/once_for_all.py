@@ -30,7 +30,7 @@ class Stage(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What all networks of one image size share.
+    """The shape that all networks of one image size share.
 
     Args:
         stem_stride: The stride of the first convolution.

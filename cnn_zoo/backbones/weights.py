@@ -22,7 +22,7 @@ StemChannels = Literal["mean", "sum"]
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What a network took from some weights.
+    """A report of the weights that a network took.
 
     Args:
         source: What the user typed.
@@ -40,7 +40,7 @@ class LoadedWeights:
 
     @property
     def record(self) -> dict[str, str]:
-        """What a checkpoint tells about the weights that a training started from."""
+        """Return the source of the weights and its checksum, as a checkpoint keeps them."""
         return {"source": self.source} | ({"sha256": self.sha256} if self.sha256 else {})
 
     def __str__(self) -> str:

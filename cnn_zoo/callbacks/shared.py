@@ -1,4 +1,4 @@
-"""What several callbacks need of the trainer."""
+"""Helpers for several callbacks: run folder, learning rate and best checkpoint of a trainer."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which images of a data set are used: chosen classes, the validation split, and a part of the training images."""
+"""The choice of images in a data set: some classes, the validation split, and a part of the training images."""
 
 import difflib
 from collections.abc import Sequence

@@ -108,18 +108,30 @@ def quantize_checked(
         networks = {name: read_network(file, data.mean, data.std) for name, file in files.items()}
         kilobytes = {name: file.stat().st_size / 1e3 for name, file in files.items()}
     result = compare_outputs(networks["float32"], networks["int8"], data)
-    drop = result.network_accuracy - result.accuracy
-    if not drop <= max_drop:
-        raise UserError(
-            f"int8 loses {100 * drop:.2f} points of accuracy ({result.network_accuracy:.2%} to {result.accuracy:.2%} "
-            f"on {result.images:,} test images), more than --max_drop {max_drop} allows, so nothing was written; "
-            "another --calibration may lose less."
-        )
+    refuse_drop("int8", result, max_drop, "another --calibration may lose less")
     return (
         f"{int8_table(result, kilobytes, latencies(networks, data))}\n"
         f"{result.images:,} test images; ranges by {calibration} on {calibration_images:,} training images; "
         f"normalisation included, medians on {torch.get_num_threads()} threads."
     )
+
+
+def refuse_drop(name: str, result: Comparison, max_drop: float, advice: str) -> None:
+    """Raise UserError if a file loses more of the network's test accuracy than is allowed.
+
+    Args:
+        name: What loses it, for the message.
+        result: The comparison of the file with the network.
+        max_drop: The accuracy that may be lost, in [0, 1].
+        advice: What the user can do, for the message.
+    """
+    drop = result.network_accuracy - result.accuracy
+    if not drop <= max_drop:
+        raise UserError(
+            f"{name} loses {100 * drop:.2f} points of accuracy ({result.network_accuracy:.2%} to {result.accuracy:.2%} "
+            f"on {result.images:,} test images), more than --max_drop {max_drop} allows, so nothing was written; "
+            f"{advice}."
+        )
 
 
 def int8_table(result: Comparison, kilobytes: Mapping[str, float], milliseconds: Mapping[str, list[float]]) -> str:

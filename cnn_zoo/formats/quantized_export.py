@@ -11,7 +11,7 @@ from cnn_zoo.data.module import ImageData
 from cnn_zoo.data.normalize import normalize
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.check import Comparison, Network, compare_outputs, read_network
-from cnn_zoo.formats.checked_export import CALIBRATION_IMAGES, task_network
+from cnn_zoo.formats.checked_export import CALIBRATION_IMAGES, refuse_drop, task_network
 from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.formats.onnx import add_image_input
 from cnn_zoo.formats.qdq import export_qdq
@@ -76,13 +76,9 @@ def export_integers(
     if task.backbone is network:
         return text
     before = compare_outputs(task_network(task, data, image_input), reference, data)
-    drop = before.network_accuracy - result.accuracy
-    if not drop <= max_drop:
-        raise UserError(
-            f"{network_name}, lose {100 * drop:.2f} points of accuracy ({before.network_accuracy:.2%} to "
-            f"{result.accuracy:.2%} on {result.images:,} test images), more than --max_drop {max_drop} allows, so "
-            "nothing was written; train with these integers: --quantize.bits and --model.weights RUN."
-        )
+    advice = "train with these integers: --quantize.bits and --model.weights RUN"
+    whole = replace(result, network_accuracy=before.network_accuracy)
+    refuse_drop(f"The network of {network.bits} bits ({network.scheme})", whole, max_drop, advice)
     return f"{text} In float32 it is {before.network_accuracy:.2%}."
 
 

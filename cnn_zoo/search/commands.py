@@ -1,4 +1,4 @@
-"""What the command does: measure parts, choose one for each budget, and test those."""
+"""The work of the command: measure parts, choose one for each budget, and test those."""
 
 import argparse
 import sys
