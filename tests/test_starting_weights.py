@@ -135,7 +135,8 @@ def test_the_configuration_of_a_pruned_run_starts_the_same_training(pruned, tmp_
         (["--model.backbone=lab_cnn"], "is a lenet5 and model.backbone is lab_cnn; give --model.backbone lenet5"),
         (["--prune.params=0.5"], "prune has prune.macs and prune.params; set one of prune.macs, prune.params"),
         (["--prune.by=bn"], "prune.by is bn, but the network has no batch norms; use --prune.by l1"),
-        (["--prune.by=magnitude"], "prune.by"),
+        (["--prune.by=magnitude"], "prune.by must be l1 or bn"),
+        (["--model.backbone_args.c1=5"], "model.backbone_args.c1 is 5, but prune chooses the width, "),
     ],
 )
 def test_a_network_that_cannot_be_pruned_is_refused(words, message, finished_run, invoke, tmp_path):

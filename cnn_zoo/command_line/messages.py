@@ -6,8 +6,10 @@ matches is shown as it is.
 
 import re
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from typing import NoReturn
 
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cnn_zoo.command_line.key_table import options_of
@@ -119,12 +121,23 @@ def wrong_class(message: str, keys: Iterable[str]) -> str | None:
     key, value = key_in(message), value_in(message)
     if not key or value is None:
         return None
-    if "dot import path" in message:
+    if re.search("dot import path|Unexpected import path|Not a valid subclass", message):
+        options = group_options(message)
+        if options:
+            some = ", ".join(f"--{key}.{option}" for option in options)
+            return f"{key} is a group of keys, not {value!r}; set some of {some}, or null."
         return f"{key} must be a class by its import path (package.module.Class) or null, not {value!r}."
     base = re.search(r"not correspond to a subclass of (\w+)", message)
     if base:
         return f"{key} must be a kind of {base.group(1)} by its import path or null, not {value!r}."
     return None
+
+
+def group_options(message: str) -> list[str]:
+    """Return the options of a group of keys, such as `prune` or a callback, that was given a value of its own."""
+    path = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[-1]
+    kind = import_object(path)
+    return list(options_of(kind)) if is_dataclass(kind) or issubclass(kind, Callback) else []
 
 
 def class_not_built(message: str, keys: Iterable[str]) -> str | None:

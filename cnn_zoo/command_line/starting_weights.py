@@ -104,6 +104,13 @@ def prune_weights(config: Namespace, checkpoint: Mapping[str, Any]) -> Weights |
             f"{model.backbone}; give --model.backbone {name}."
         )
     smaller, tensors = prune_network(network, name, description.backbone_args, description.sizes, prune)
+    before = width_arguments(name, description.backbone_args)
+    for width, value in width_arguments(name, smaller).items():
+        given = (model.backbone_args or {}).get(width, value)
+        if given not in (value, before[width]):
+            raise UserError(
+                f"model.backbone_args.{width} is {given}, but prune chooses the width, {value} here; leave one of them out."
+            )
     model.backbone_args = with_widths_of(smaller, model)
     widths = ", ".join(f"{width} {value}" for width, value in width_arguments(name, smaller).items())
     cost, share = prune.budget
