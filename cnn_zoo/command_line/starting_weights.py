@@ -109,7 +109,8 @@ def prune_weights(config: Namespace, checkpoint: Mapping[str, Any]) -> Weights |
         given = (model.backbone_args or {}).get(width, value)
         if given not in (value, before[width]):
             raise UserError(
-                f"model.backbone_args.{width} is {given}, but prune chooses the width, {value} here; leave one of them out."
+                f"model.backbone_args.{width} is {given}, but prune chooses the width, {value} here; leave one of "
+                "them out."
             )
     model.backbone_args = with_widths_of(smaller, model)
     widths = ", ".join(f"{width} {value}" for width, value in width_arguments(name, smaller).items())
