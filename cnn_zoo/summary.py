@@ -252,7 +252,7 @@ def operations_of(name: str, given: dict[str, Any], imports: bool) -> tuple[str,
 def require_possible(names: list[str], options: argparse.Namespace) -> None:
     """Raise UserError for options that do not belong together."""
     if options.chip is None and any(name.endswith(".onnx") for name in names):
-        raise UserError("An ONNX file is summarized on a chip alone; add --chip eyeriss.")
+        raise UserError("An ONNX file is summarized only on a chip; add --chip eyeriss.")
     columns: Collection[str] = COLUMNS
     if options.chip is not None:
         columns = NETWORK_COLUMNS if len(names) > 1 else LAYER_COLUMNS

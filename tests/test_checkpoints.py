@@ -109,7 +109,7 @@ WEIGHTS = {"module.conv1.weight": torch.arange(3.0)}
 def test_for_weights_alone_the_message_loads_them(content, loaded, zipped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(content, "net.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match="net.pth contains weights alone \\(module.conv1.weight, …\\)") as refusal:
+    with pytest.raises(UserError, match="net.pth contains only weights \\(module.conv1.weight, …\\)") as refusal:
         read_checkpoint("net.pth")
     code = str(refusal.value).partition(".load_state_dict(")[2].removesuffix(").")
     assert loaded in code

@@ -92,7 +92,7 @@ def test_a_network_without_operations_costs_nothing():
     [
         ("lenet5 --chip eyeris", "There is no chip 'eyeris'; did you mean eyeriss."),
         ("lenet5 --chip own.yaml", "There is no chip file own.yaml; choose cortex_m, eyeriss, systolic"),
-        ("x.onnx", "An ONNX file is summarized on a chip alone; add --chip eyeriss."),
+        ("x.onnx", "An ONNX file is summarized only on a chip; add --chip eyeriss."),
         ("x.onnx --chip eyeriss", "There is no ONNX file x.onnx; a run folder contains one, model.onnx."),
         ("lenet5 --sort energy_uj", "This table has no column energy_uj; --sort takes network, parameters"),
         ("lenet5 --chip eyeriss --sort parameters", "no column parameters; --sort takes layer, kind, macs"),

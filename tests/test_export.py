@@ -185,7 +185,7 @@ def test_weights_alone_are_refused(config, finished_run, invoke, tmp_path):
     torch.save({"module.weight": torch.zeros(1)}, tmp_path / "net.pth")
     words = ["--config", finished_run / "config.yaml"] if config else []
     result = invoke(export.main, "--ckpt", tmp_path / "net.pth", *words)
-    assert_refused(result, "net.pth contains weights alone (module.weight, …)")
+    assert_refused(result, "net.pth contains only weights (module.weight, …)")
 
 
 @pytest.mark.parametrize("file_format", ["onnx", "int8", "safetensors", "torchexport"])

@@ -265,7 +265,7 @@ MISTAKES = [
     ("--ckpt nowhere.ckpt red.png", "There is no checkpoint 'nowhere.ckpt'"),
     ("--ckpt red.png red.png", "red.png is not a checkpoint of this package"),
     ("--ckpt code.ckpt red.png", "nothing in it was run"),
-    ("--ckpt bare.ckpt red.png", "bare.ckpt contains weights alone (backbone.stem.0.weight, …)"),
+    ("--ckpt bare.ckpt red.png", "bare.ckpt contains only weights (backbone.stem.0.weight, …)"),
     ("--ckpt old.ckpt red.png", "old.ckpt does not contain the classes, mean, std of its images"),
     ("--ckpt other.ckpt red.png", "weights in other.ckpt do not fit the network simple_cnn"),
     ("--ckpt own.ckpt red.png", "names my.net, which is not in the zoo"),

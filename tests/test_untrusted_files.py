@@ -72,7 +72,7 @@ def test_a_checkpoint_that_is_missing(command, check_refused):
 def test_weights_alone_do_not_continue_a_training(checkpoint, check_refused, tmp_path):
     kept = {key: checkpoint[key] for key in ("state_dict", "hyper_parameters", "pytorch-lightning_version")}
     torch.save(kept, tmp_path / "weights.ckpt")
-    check_refused("weights.ckpt contains weights alone", fit, "--ckpt_path", tmp_path / "weights.ckpt")
+    check_refused("weights.ckpt contains only weights", fit, "--ckpt_path", tmp_path / "weights.ckpt")
 
 
 def write_text(path):

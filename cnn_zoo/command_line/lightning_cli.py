@@ -181,7 +181,7 @@ class CLI(LightningCLI):
             return None
         if self.training and "optimizer_states" not in checkpoint:
             raise UserError(
-                f"{path} contains weights alone; training cannot continue from it, but --model.weights {path} starts a "
+                f"{path} contains only weights; training cannot continue from it, but --model.weights {path} starts a "
                 "new one from them."
             )
         in_run_folder = "resume" in checkpoint and Path(path).parent.name == CHECKPOINTS

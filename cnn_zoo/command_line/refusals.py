@@ -28,7 +28,8 @@ REFUSED_CALLBACKS: dict[type[Callback], str] = {
     callbacks.BackboneFinetuning: "it freezes all of `backbone`, which here includes the head, so nothing would learn; "
     "freeze everything but the head with --finetuning.freeze body",
     callbacks.ModelPruning: "it renames the weights while it trains, so that the run could be neither continued nor "
-    "exported; prune the network of load_backbone in Python with torch.nn.utils.prune",
+    "exported; remove channels with --prune.macs 0.5, or prune single weights of the network of load_backbone with "
+    "torch.nn.utils.prune",
     callbacks.LearningRateFinder: "it changes `learning_rate`, which this task has in model.optimizer_args and "
     "model.scheduler_args; try several rates with --model.optimizer_args.lr and compare the runs",
     callbacks.BatchSizeFinder: "it changes the batch size after the schedule was made for another one, and config.yaml "

@@ -20,7 +20,7 @@ def read_checkpoint(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
 
     Raises:
         UserError: The file is missing, damaged, of another kind, or a pickle that wants to run code. For a damaged
-            last.ckpt the message names the checkpoint before it; for weights alone it tells how to load them.
+            last.ckpt the message names the checkpoint before it; for only weights it tells how to load them.
     """
     if not Path(path).is_file():
         raise UserError(f"There is no checkpoint {str(path)!r}; RUN/checkpoints contains best.ckpt and last.ckpt.")
@@ -61,7 +61,7 @@ def refuse_plain_weights(path: Path, content: Any) -> None:
         if prefix:
             loaded = f"{{name.removeprefix({prefix!r}): w for name, w in {loaded}.items()}}"
         raise UserError(
-            f"{path} contains weights alone ({names[0]}, …), without the description of their network that a "
+            f"{path} contains only weights ({names[0]}, …), without the description of their network that a "
             f"checkpoint of cnn_zoo.fit has; start a training from them with --model.weights {path}, or load them in "
             "Python: cnn_zoo.create_model(NAME, num_classes=…, "
             f"in_channels=…, image_size=…).load_state_dict({loaded})."
