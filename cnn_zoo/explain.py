@@ -38,7 +38,7 @@ class Picture:
 
     Args:
         name: The name of its PNG, without the suffix.
-        pixels: uint8 (H, W, C), as the network gets them before normalisation.
+        pixels: uint8 (H, W, C), as the network gets them before normalization.
         true_class: None if unknown.
     """
 
@@ -73,7 +73,7 @@ def grad_cam(model: "nn.Module", images: "Tensor", targets: "Tensor") -> "Tensor
     The maps are weighted by the mean of their gradient, summed, cut off at 0 and enlarged to the size of the images.
 
     Args:
-        images: Normalised, (N, C, H, W).
+        images: Normalized, (N, C, H, W).
         targets: The class for each image, (N).
 
     Raises:

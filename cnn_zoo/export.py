@@ -49,7 +49,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--image_input",
         action="store_true",
-        help="onnx, int8: uint8 images (N, H, W, C) in, probabilities out; the normalisation is part of the graph; the "
+        help="onnx, int8: uint8 images (N, H, W, C) in, probabilities out; the normalization is part of the graph; the "
         "file is best.image_input.onnx",
     )
     parser.add_argument(

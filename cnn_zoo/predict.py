@@ -3,7 +3,7 @@
 python -m cnn_zoo.predict --ckpt RUN/checkpoints/best.ckpt IMAGE_OR_FOLDER … [--top 3] [--csv FILE]
 python -m cnn_zoo.predict --onnx RUN/model.onnx IMAGE_OR_FOLDER …
 
-Images may have any size and may be grey, RGB, RGBA, palette, 16-bit or rotated by EXIF; every conversion is reported.
+Images may have any size and may be gray, RGB, RGBA, palette, 16-bit or rotated by EXIF; every conversion is reported.
 An image that cannot be read is reported and skipped, and the exit status is 1.
 """
 
@@ -137,9 +137,9 @@ def classify_files(
 def expected_images(description: "NetworkDescription") -> str:
     """Return a sentence on the training images, so that a person can judge whether other images are of that kind."""
     size, brightness = description.image_size, sum(description.mean) / len(description.mean)
-    kind = "grey" if description.in_channels == 1 else "RGB"
+    kind = "gray" if description.in_channels == 1 else "RGB"
     advice = ""
-    if kind == "grey" and brightness < DARK:
+    if kind == "gray" and brightness < DARK:
         advice = ", so mostly black: a picture that is dark on light must be inverted first"
     return (
         f"The network expects {size}x{size} {kind} images like its training images, whose mean brightness was "

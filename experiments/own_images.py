@@ -3,7 +3,7 @@
     python experiments/own_images.py FOLDER [ROOT]
 
 FOLDER receives train/CLASS/ with 100 and test/CLASS/ with 25 images of each of the last five classes. With ROOT, the
-folder of the whole data set in torchvision's layout, the test has all 1,000. A network that learnt the first five
+folder of the whole data set in torchvision's layout, the test has all 1,000. A network that learned the first five
 classes is then fine-tuned by one command:
 
     python -m cnn_zoo.fit --config experiments/cifar10/first_five.yaml

@@ -16,7 +16,7 @@ from cnn_zoo.data.mixing import partners
 from cnn_zoo.errors import UserError
 
 MEAN, STD = CIFAR10.mean, CIFAR10.std
-PLAIN = {"mean": [0.0], "std": [1.0]}  # normalisation that only scales to [0, 1]
+PLAIN = {"mean": [0.0], "std": [1.0]}  # normalization that only scales to [0, 1]
 
 
 def random_images(n: int, channels: int, size: int, seed: int) -> torch.Tensor:
@@ -50,7 +50,7 @@ any_images = st.builds(random_images, st.integers(1, 6), st.sampled_from([1, 3])
 
 
 @given(any_images, seeds, st.sampled_from(["zero", "reflect"]))
-def test_without_strengths_an_image_is_only_normalised(images, seed, padding):
+def test_without_strengths_an_image_is_only_normalized(images, seed, padding):
     augmented = augment(images, Augment(padding=padding), [0.25], [0.5], seed)
     assert torch.equal(augmented, normalize(images, [0.25], [0.5]))
 
@@ -71,8 +71,8 @@ def test_the_same_seed_gives_the_same_images(strengths, images, seed):
 
 
 @given(any_strengths, any_images, seeds)
-def test_normalisation_comes_after_all_changes_of_pixels(strengths, images, seed):
-    strengths = replace(strengths, cutout=0, erasing=0.0)  # they set the mean colour, which is 0 after normalisation
+def test_normalization_comes_after_all_changes_of_pixels(strengths, images, seed):
+    strengths = replace(strengths, cutout=0, erasing=0.0)  # they set the mean color, which is 0 after normalization
     plain = augment(images, strengths, **PLAIN, seed=seed)
     torch.testing.assert_close(augment(images, strengths, [0.25], [0.5], seed), (plain - 0.25) / 0.5)
 
@@ -146,7 +146,7 @@ def test_a_number_is_the_smallest_part_of_a_resized_crop():
     assert not torch.equal(one, augment(IMAGES, Augment(resized_crop=[0.35, 0.5]), MEAN, STD, seed=0))
 
 
-def test_cutout_sets_at_most_a_square_to_the_mean_colour():
+def test_cutout_sets_at_most_a_square_to_the_mean_color():
     cut = augment(IMAGES, Augment(cutout=8), MEAN, STD, seed=0)
     changed = (cut != normalize(IMAGES, MEAN, STD)).any(1)
     assert changed.flatten(1).sum(1).max() <= 64

@@ -169,7 +169,7 @@ def test_nothing_in_a_file_is_run(name, tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
-def test_class_names_and_normalisation_are_required_of_a_classifier(saved):
+def test_class_names_and_normalization_are_required_of_a_classifier(saved):
     with pytest.raises(UserError, match="does not contain the classes, mean, std of its images"):
         load_classifier(saved())
 

@@ -20,7 +20,7 @@ from cnn_zoo.tasks import Classification
 
 @pytest.fixture(scope="module")
 def images():
-    """Normalised test images."""
+    """Normalized test images."""
     data = FashionMNIST(sample=True)
     data.setup("test")
     return normalize(data.sets["test"][0][:50], data.mean, data.std).contiguous()

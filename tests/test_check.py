@@ -42,7 +42,7 @@ def test_a_file_takes_bytes_and_answers_as_the_network_does(name, network, files
     torch.testing.assert_close(answers, network(IMAGES), atol=1e-5, rtol=0)
 
 
-def test_a_file_that_normalises_itself_gets_bytes(network, files):
+def test_a_file_that_normalizes_itself_gets_bytes(network, files):
     answers = read_network(files["pixels.onnx"], MEAN, STD)(PIXELS)
     torch.testing.assert_close(answers, network(IMAGES).softmax(1), atol=1e-5, rtol=0)
 

@@ -45,7 +45,7 @@ def test_every_figure_of_a_preset_has_a_source_beside_it(name):
 
 def test_the_energy_of_eyeriss_has_the_published_ratios():
     chip = load_chip("eyeriss")
-    words = [chip.register_pj, chip.neighbour_pj, 2 * chip.buffer_pj_per_byte, 2 * chip.dram_pj_per_byte]
+    words = [chip.register_pj, chip.neighbor_pj, 2 * chip.buffer_pj_per_byte, 2 * chip.dram_pj_per_byte]
     assert [energy / chip.mac_pj for energy in words] == pytest.approx([1, 2, 6, 200])
 
 

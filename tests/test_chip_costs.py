@@ -27,7 +27,7 @@ def test_lenet_1_on_eyeriss():
     picojoules = {
         "mac": 117_600 * 1.8,
         "register": 470_400 * 1.8,
-        "neighbour": 23_520 * 3.6,
+        "neighbor": 23_520 * 3.6,
         "buffer": 22_888 * 5.4,
         "dram": 11_288 * 180,
     }

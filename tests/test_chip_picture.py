@@ -8,7 +8,7 @@ LIMITS = {"macs_per_cycle": 48, "bytes_per_cycle": 4, "memory": "DRAM", "title":
 
 
 def point(name, macs=100, intensity=2.0, achieved=8.0, bound="memory"):
-    energy = {"MAC": 1.0, "neighbour": 0.0, "DRAM": 2.0}
+    energy = {"MAC": 1.0, "neighbor": 0.0, "DRAM": 2.0}
     return {"name": name, "macs": macs, "intensity": intensity, "achieved": achieved, "bound": bound, "energy": energy}
 
 

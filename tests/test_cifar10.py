@@ -119,7 +119,7 @@ def test_a_pickle_runs_nothing_even_if_its_checksum_is_right(make_archive, tmp_p
     assert folder.exists()  # so it would have run elsewhere
 
 
-def test_a_batch_in_anothers_place_is_recognised(make_archive):
+def test_a_batch_in_anothers_place_is_recognized(make_archive):
     root = make_archive(small_files())
     prepared(root)
     (root / CIFAR10.folder / "test_batch").replace(root / CIFAR10.folder / "data_batch_3")

@@ -27,7 +27,7 @@ def small_task(**arguments):
 
 
 class TwoLayers(nn.Sequential):
-    """A network of a user, with one grey channel and ten classes."""
+    """A network of a user, with one gray channel and ten classes."""
 
     def __init__(self):
         super().__init__(nn.Flatten(), nn.Linear(28 * 28, 4), nn.ReLU(), nn.Linear(4, 10))
@@ -193,10 +193,10 @@ def test_a_wait_for_a_gpu_would_be_found(pretended_gpu):
 def test_no_step_waits_for_a_gpu(flip, pretended_gpu):
     sizes = {"num_classes": 10, "in_channels": 3, "image_size": 32}
     task = Classification("resnet9", **sizes, label_smoothing=0.1, test_flip=True)
-    colours = {"brightness": 0.1, "contrast": 0.1, "noise": 0.1, "cutout": 8, "erasing": 0.5}
+    colors = {"brightness": 0.1, "contrast": 0.1, "noise": 0.1, "cutout": 8, "erasing": 0.5}
     places = {"crop": 4, "padding": "reflect", "flip": flip, "rotate": 5, "translate": 0.1}
     places |= {"vertical_flip": 0.5, "resized_crop": 0.35}
-    everything = Augment(**places, **colours, mixup=0.2, cutmix=1.0)
+    everything = Augment(**places, **colors, mixup=0.2, cutmix=1.0)
     mean, std = (0.11, 0.12, 0.13), (0.21, 0.22, 0.23)  # of no other test: `normalize` keeps its fake constants
     augmentation = Augmentation(everything, mean, std, 32, count=64, seed=0, progressive=16, epochs=2)
 

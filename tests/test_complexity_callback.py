@@ -9,7 +9,7 @@ from cnn_zoo.callbacks import Complexity
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Classification
 
-# LeNet-5 on grey images of 28 px
+# LeNet-5 on gray images of 28 px
 COSTS = {"params": 61_706, "trainable_params": 61_706, "macs": 416_520, "fvcore_total": 416_520}
 
 

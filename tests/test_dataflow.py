@@ -35,7 +35,7 @@ def test_lenet_1_on_eyeriss():
     assert moved.buffer == (1_568 + 2 * 312) + 9_408 + 11_288 == 22_888
     macs = 6 * 25 * 28 * 28
     assert moved.registers == 4 * macs == 470_400
-    assert moved.neighbours == (6 * 28 * 28) * 5 == 23_520
+    assert moved.neighbors == (6 * 28 * 28) * 5 == 23_520
 
 
 def test_alexnet_1_on_eyeriss():

@@ -58,7 +58,7 @@ def test_a_checkpoint_contains_the_student_alone(student):
     assert saved(student[0], "best")["state_dict"].keys() == plain.keys()
 
 
-def test_the_teacher_changes_what_is_learnt(student, tmp_path):
+def test_the_teacher_changes_what_is_learned(student, tmp_path):
     fit_quick(tmp_path, *STUDENT)
     tensors = zip(outcome(tmp_path)[1][0].values(), outcome(student[0])[1][0].values(), strict=True)
     assert not all(torch.equal(a, b) for a, b in tensors)

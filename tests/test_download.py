@@ -26,30 +26,30 @@ class Source(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        behaviour, name = self.path.strip("/").split("/")
+        behavior, name = self.path.strip("/").split("/")
         begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        self.server.requests.append((behaviour, name, begin))
+        self.server.requests.append((behavior, name, begin))
         body = self.server.files.get(name)
-        if behaviour == "missing" or body is None:
+        if behavior == "missing" or body is None:
             self.send_error(404)
-        elif behaviour == "html":
+        elif behavior == "html":
             self.answer(200, 18, b"<html>sorry</html>")
-        elif behaviour == "other":
+        elif behavior == "other":
             self.answer(200, len(body), body[::-1])
-        elif behaviour == "cut":  # the connection ends in the middle
+        elif behavior == "cut":  # the connection ends in the middle
             self.answer(200, len(body), body[: len(body) // 2])
-        elif behaviour == "stalls":
+        elif behavior == "stalls":
             self.answer(200, len(body), body[: len(body) // 2])
             self.server.over.wait(20)
-        elif behaviour == "trickles":
+        elif behavior == "trickles":
             self.answer(200, len(body), b"")
             for i in range(len(body)):
                 if self.server.over.wait(0.02):
                     break
                 self.wfile.write(body[i : i + 1])
-        elif behaviour == "resumes" and begin >= len(body):
+        elif behavior == "resumes" and begin >= len(body):
             self.send_error(416)
-        elif behaviour == "resumes" and begin:
+        elif behavior == "resumes" and begin:
             self.answer(206, len(body) - begin, body[begin:])
         else:  # a plain server ignores Range
             self.answer(200, len(body), body)
@@ -60,7 +60,7 @@ def server(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Source)
     server.daemon_threads, server.handle_error = True, lambda *_: None  # the tests make clients leave early
     server.files, server.requests, server.over = {}, [], threading.Event()
-    server.url = lambda behaviour: f"http://127.0.0.1:{server.server_port}/{behaviour}"
+    server.url = lambda behavior: f"http://127.0.0.1:{server.server_port}/{behavior}"
     monkeypatch.setattr(download, "STALL_SECONDS", 1.0)
     monkeypatch.delenv("CNN_ZOO_MIRROR", raising=False)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -81,15 +81,15 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def get(server, root):
-    """Fetch BODY as x.gz from sources of the named behaviours."""
+    """Fetch BODY as x.gz from sources of the named behaviors."""
     server.files["x.gz"] = BODY
-    return lambda *behaviours: fetch("x.gz", md5_of(BODY), [server.url(name) for name in behaviours], root)
+    return lambda *behaviors: fetch("x.gz", md5_of(BODY), [server.url(name) for name in behaviors], root)
 
 
 @pytest.mark.parametrize("bad", ["missing", "html", "other", "cut", "stalls", "trickles"])
 def test_after_a_bad_source_the_next_is_tried(bad, get, server, root):
     assert get(bad, "plain") == BODY
-    assert {behaviour for behaviour, *_ in server.requests} == {bad, "plain"}
+    assert {behavior for behavior, *_ in server.requests} == {bad, "plain"}
     assert list(root.iterdir()) == []
 
 
@@ -149,7 +149,7 @@ def test_whatever_an_interrupted_download_left_the_file_comes_whole(leftover, so
 def test_the_users_mirror_is_asked_first(get, server, monkeypatch):
     monkeypatch.setenv("CNN_ZOO_MIRROR", server.url("plain") + "/")
     assert get("missing") == BODY
-    assert [behaviour for behaviour, *_ in server.requests] == ["plain"]
+    assert [behavior for behavior, *_ in server.requests] == ["plain"]
 
 
 def test_a_mirror_that_is_no_url_is_a_source_that_fails(get, monkeypatch):

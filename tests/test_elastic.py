@@ -99,13 +99,13 @@ def test_one_skeleton_serves_two_parts_in_one_graph():
 # Kernels
 
 
-def test_without_a_transform_a_small_kernel_is_the_centre_of_the_large_one():
+def test_without_a_transform_a_small_kernel_is_the_center_of_the_large_one():
     kernels = torch.rand(4, 1, 7, 7)
     transforms = {name: torch.zeros_like(matrix) for name, matrix in make_transforms(WIDE).items()}
     for size in (3, 5, 7):
         margin = (7 - size) // 2
-        centre = kernels[..., margin : 7 - margin, margin : 7 - margin]
-        assert torch.equal(smaller_kernel(kernels, transforms, "0_0", size), centre)
+        center = kernels[..., margin : 7 - margin, margin : 7 - margin]
+        assert torch.equal(smaller_kernel(kernels, transforms, "0_0", size), center)
 
 
 def test_kernels_shrink_from_7_to_5_to_3_through_two_matrices():

@@ -36,7 +36,7 @@ def sample():
 
 @pytest.fixture(scope="module")
 def images(sample):
-    """The test images, normalised (N, C, H, W)."""
+    """The test images, normalized (N, C, H, W)."""
     return normalize(sample[0], FashionMNIST.mean, FashionMNIST.std).contiguous()
 
 

@@ -246,7 +246,7 @@ def test_a_damaged_image_is_refused_by_name(pets):
         ready(ImageFolder(str(pets), 32))
 
 
-def test_images_of_one_colour_cannot_be_normalised(tmp_path):
+def test_images_of_one_color_cannot_be_normalized(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for i in range(20):

@@ -64,9 +64,9 @@ def test_a_damaged_image_is_refused_by_name(how, tmp_path):
 
 
 def test_sixteen_bits_are_scaled_to_eight(tmp_path):
-    grey = np.linspace(0, 65_535, 256).astype(np.uint16).reshape(16, 16)
-    Image.fromarray(grey).save(tmp_path / "16.png")
-    assert np.array_equal(np.array(read_image(tmp_path / "16.png", "L")), grey >> 8)
+    gray = np.linspace(0, 65_535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(gray).save(tmp_path / "16.png")
+    assert np.array_equal(np.array(read_image(tmp_path / "16.png", "L")), gray >> 8)
 
 
 def test_thirty_two_bits_are_refused(tmp_path):
@@ -111,7 +111,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 def halves(left, right, size=(40, 20), mode="RGB"):
-    """Return a picture whose left and right halves have one colour each."""
+    """Return a picture whose left and right halves have one color each."""
     image = Image.new(mode, size, left)
     image.paste(right, (size[0] // 2, 0, *size))
     return image
@@ -137,12 +137,12 @@ def test_the_central_square_is_resized(read):
 
 
 def test_a_picture_that_fits_stays_as_it_is(read):
-    pixels, conversion = read(GREY, "grey.png", 8, 1)
+    pixels, conversion = read(GREY, "gray.png", 8, 1)
     assert (pixels == 77).all() and conversion == "8x8 L: as it is"
 
 
-def test_grey_becomes_rgb(read):
-    pixels, conversion = read(GREY, "grey.png", 8, 3)
+def test_gray_becomes_rgb(read):
+    pixels, conversion = read(GREY, "gray.png", 8, 3)
     assert (pixels == 77).all() and conversion == "8x8 L: to RGB"
 
 
@@ -162,7 +162,7 @@ def test_sixteen_bits_become_eight(read):
     assert read(SIXTEEN_BITS, "deep.tif", 2, 3)[0][1, 0].tolist() == [128] * 3
 
 
-def test_printing_colours_become_rgb(read):
+def test_printing_colors_become_rgb(read):
     red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     assert read(red, "ink.jpg", 8, 3)[0][0, 0, 0] > 200
 
@@ -180,6 +180,6 @@ def test_a_picture_is_turned_upright(read):
 
 
 def test_the_first_of_several_frames_is_read(read):
-    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    red, blue = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
     pixels, conversion = read(red, "frames.gif", 8, 3, save_all=True, append_images=[blue])
     assert pixels[0, 0].tolist() == RED and "frame 1 of 2" in conversion

@@ -43,9 +43,9 @@ def test_it_answers_nearly_as_the_network_does(network, int8_file):
 def test_onnxruntime_computes_in_int8(int8_file, tmp_path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     onnxruntime.InferenceSession(int8_file, options)
-    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert operators.count("QLinearConv") == 1 and operators.count("QGemm") == 1
 
 

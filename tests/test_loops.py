@@ -99,7 +99,7 @@ def test_torchvision_resizes_to_the_size_that_was_given(quick):
     assert (crop.size, resize.size) == ((28, 28), [40])
 
 
-def test_without_augmentation_images_are_only_normalised(quick):
+def test_without_augmentation_images_are_only_normalized(quick):
     _, data = quick("--data.augment", "null")
     transforms = loops.torchvision_transforms(data).transforms
     assert [type(transform) for transform in transforms] == [v2.ToImage, v2.ToDtype, v2.Normalize]

@@ -208,10 +208,10 @@ def test_a_mistake_in_a_yaml(text, message, check_refused, tmp_path):
 )
 def test_a_mistake_in_a_folder_of_images(second_image, words, message, check_refused, tmp_path):
     folder = tmp_path / "images"
-    for name, grey in (("a", 1), ("b", 2)):
+    for name, gray in (("a", 1), ("b", 2)):
         (folder / name).mkdir(parents=True)
         for i in range(9):
-            Image.new("RGB", (40, 40), (grey,) * 3).save(folder / name / f"{i}.png")
+            Image.new("RGB", (40, 40), (gray,) * 3).save(folder / name / f"{i}.png")
     if second_image:
         (folder / "b" / "1.png").write_bytes(second_image)
     data = ["--data", "cnn_zoo.data.ImageFolder", "--data.root", folder, "--data.image_size", 32]
@@ -229,7 +229,7 @@ def test_a_command_without_a_configuration(invoke):
         ("modle.backbone", "model.backbone"),
         ("max_epochs", "trainer.max_epochs"),
         ("model.max_epochs", "trainer.max_epochs"),
-        ("colour", "color"),
+        ("color", "color"),
         ("epochs", "trainer.max_epochs"),
         ("trainer.gpus", "trainer.devices"),
         ("seed", "seed_everything"),

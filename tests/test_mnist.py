@@ -90,7 +90,7 @@ def test_a_damaged_file_is_refused_by_name(name, damage, message, tiny):
         prepared(tiny.root)
 
 
-def test_files_of_the_other_set_are_recognised(tiny):
+def test_files_of_the_other_set_are_recognized(tiny):
     prepared(tiny.root)
     for name, raw in idx_files(2).items():
         (tiny.raw / name).write_bytes(raw)

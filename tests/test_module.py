@@ -142,7 +142,7 @@ def test_each_rank_has_its_own_images():
 
 
 @pytest.mark.parametrize("name", ["val", "test"])
-def test_a_batch_of_evaluation_is_normalised_and_not_augmented(name):
+def test_a_batch_of_evaluation_is_normalized_and_not_augmented(name):
     data = in_trainer(ready(CIFAR10(sample=True, augment=Augment(crop=4, mixup=0.4))), training=False)
     data.setup("test")
     batch = next(iter({"val": data.val_dataloader, "test": data.test_dataloader}[name]()))
@@ -184,7 +184,7 @@ def test_a_training_batch_is_augmented_by_the_trainers_epoch_step_and_rank(state
     assert torch.equal(labels, batch.labels) and torch.equal(partner_labels, expected.partner_labels)
 
 
-def test_without_augmentation_a_training_batch_is_only_normalised():
+def test_without_augmentation_a_training_batch_is_only_normalized():
     data = in_trainer(ready(CIFAR10(sample=True, batch_size=8)))
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(data.on_after_batch_transfer(batch, 0).images, normalize(batch.images, data.mean, data.std))
@@ -208,7 +208,7 @@ def test_progressive_images_grow_over_the_trainers_epochs():
 # A whole run
 
 
-def test_size_and_normalisation_go_with_the_network(quick_fit):
+def test_size_and_normalization_go_with_the_network(quick_fit):
     few = ["--trainer.limit_train_batches", 2, "--network_pictures", "null", "--confusion_pictures", "null"]
     folder, card = quick_fit("--data.image_size", 32, "--data.mean", 0.5, "--data.std", "[0.25]", *few)
     checkpoint, written = load_classifier(folder / "checkpoints" / "best.ckpt")
@@ -277,12 +277,12 @@ def test_the_facts_know_every_pixel():
     assert changed == ["The training set"]
 
 
-# Grey and RGB
+# Gray and RGB
 
 
-def test_colour_images_become_grey_and_grey_ones_rgb():
-    grey, rgb = ready(CIFAR10(sample=True, in_channels=1)), ready(MNIST(sample=True, in_channels=3))
-    assert grey.sets["train"][0].shape[-1] == len(grey.mean) == grey.in_channels == 1
+def test_color_images_become_gray_and_gray_ones_rgb():
+    gray, rgb = ready(CIFAR10(sample=True, in_channels=1)), ready(MNIST(sample=True, in_channels=3))
+    assert gray.sets["train"][0].shape[-1] == len(gray.mean) == gray.in_channels == 1
     assert rgb.sets["train"][0].shape[-1] == len(rgb.std) == rgb.in_channels == 3
 
 

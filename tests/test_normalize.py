@@ -1,4 +1,4 @@
-"""Normalisation of batches, and the mean and standard deviation of a data set."""
+"""Normalization of batches, and the mean and standard deviation of a data set."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def images():
     return torch.randint(256, (10, 6, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_each_channel_is_centred_and_scaled(images):
+def test_each_channel_is_centered_and_scaled(images):
     expected = ((images / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
     torch.testing.assert_close(normalize(images, MEAN, STD), expected)
 
@@ -45,18 +45,18 @@ def test_mean_and_deviation_are_of_all_pixels(images):
     assert std == pytest.approx(pixels.std(0, correction=0).tolist())
 
 
-# Grey and RGB
+# Gray and RGB
 
 
-def test_grey_is_that_of_pillow(images):
-    grey = torch.stack([torch.tensor(list(Image.fromarray(image.numpy()).convert("L").getdata())) for image in images])
-    assert torch.equal(to_channels(images, 1).flatten(1).long(), grey)
+def test_gray_is_that_of_pillow(images):
+    gray = torch.stack([torch.tensor(list(Image.fromarray(image.numpy()).convert("L").getdata())) for image in images])
+    assert torch.equal(to_channels(images, 1).flatten(1).long(), gray)
 
 
-def test_rgb_of_grey_has_three_equal_channels(images):
-    grey = images[..., :1]
-    assert torch.equal(to_channels(grey, 3), torch.cat([grey] * 3, dim=-1))
-    assert torch.equal(to_channels(to_channels(grey, 3), 1), grey)
+def test_rgb_of_gray_has_three_equal_channels(images):
+    gray = images[..., :1]
+    assert torch.equal(to_channels(gray, 3), torch.cat([gray] * 3, dim=-1))
+    assert torch.equal(to_channels(to_channels(gray, 3), 1), gray)
 
 
 def test_the_constants_follow_the_channels():
@@ -66,8 +66,8 @@ def test_the_constants_follow_the_channels():
     assert constants("std", None, (), 3) == ()
 
 
-def test_the_mean_of_grey_images_is_that_of_the_colours(images):
+def test_the_mean_of_gray_images_is_that_of_the_colors(images):
     mean, std = mean_std(images)
-    grey_mean, grey_std = mean_std(to_channels(images, 1))
-    assert grey_mean == pytest.approx(constants("mean", None, mean, 1), abs=2e-3)
-    assert grey_std[0] < constants("std", None, std, 1)[0]
+    gray_mean, gray_std = mean_std(to_channels(images, 1))
+    assert gray_mean == pytest.approx(constants("mean", None, mean, 1), abs=2e-3)
+    assert gray_std[0] < constants("std", None, std, 1)[0]

@@ -88,7 +88,7 @@ def test_it_names_no_folder_of_this_machine(file):
 
 
 def test_the_metadata_are_the_description(file):
-    values = DESCRIPTION.values() | {"input": "float32 NCHW normalised", "output": "logits"}
+    values = DESCRIPTION.values() | {"input": "float32 NCHW normalized", "output": "logits"}
     assert metadata(file) == {key: plain(value) for key, value in values.items()}
     assert NetworkDescription.from_texts(metadata(file), file) == DESCRIPTION
 

@@ -19,12 +19,12 @@ from cnn_zoo.formats.checkpoints import read_checkpoint
 from cnn_zoo.formats.description import NetworkDescription
 
 COLOURS = NetworkDescription(
-    "my.colours", 3, 3, 8, classes=["red", "green", "blue"], mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25]
+    "my.colors", 3, 3, 8, classes=["red", "green", "blue"], mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25]
 )
 
 
-def save_colours(path, image_input):
-    """Write an ONNX file that answers with the mean of each channel, so that its class is an image's colour.
+def save_colors(path, image_input):
+    """Write an ONNX file that answers with the mean of each channel, so that its class is an image's color.
 
     Bytes are divided by 255, so that the answers are in [0, 1].
     """
@@ -33,7 +33,7 @@ def save_colours(path, image_input):
         interface = {"input": "uint8 NHWC", "output": "probabilities"}
     else:
         kind, shape, axes = TensorProto.FLOAT, ["n", 3, 8, 8], [2, 3]
-        interface = {"input": "float32 NCHW normalised", "output": "logits"}
+        interface = {"input": "float32 NCHW normalized", "output": "logits"}
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
@@ -42,7 +42,7 @@ def save_colours(path, image_input):
     scale = helper.make_tensor("scale", TensorProto.FLOAT, [1], [1 / 255 if image_input else 1])
     image = helper.make_tensor_value_info("image", kind, shape)
     answers = helper.make_tensor_value_info("answers", TensorProto.FLOAT, ["n", 3])
-    graph = helper.make_graph(nodes, "colours", [image], [answers], [scale])
+    graph = helper.make_graph(nodes, "colors", [image], [answers], [scale])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     texts = {key: json.dumps(value) for key, value in COLOURS.values().items()}
     helper.set_model_props(model, texts | {"backbone": COLOURS.backbone} | interface)
@@ -53,12 +53,12 @@ def save_colours(path, image_input):
 def folder(tmp_path_factory):
     """A folder with images and networks, which no test may change."""
     folder = tmp_path_factory.mktemp("predict")
-    save_colours(folder / "floats.onnx", image_input=False)
-    save_colours(folder / "bytes.onnx", image_input=True)
-    (folder / "colours").mkdir()
-    for name, colour in (("red", "red"), ("green", "lime"), ("blue", "blue")):
-        Image.new("RGB", (30, 20), colour).save(folder / "colours" / f"{name}.png")
-    (folder / "torn.png").write_bytes((folder / "colours" / "red.png").read_bytes()[:50])
+    save_colors(folder / "floats.onnx", image_input=False)
+    save_colors(folder / "bytes.onnx", image_input=True)
+    (folder / "colors").mkdir()
+    for name, color in (("red", "red"), ("green", "lime"), ("blue", "blue")):
+        Image.new("RGB", (30, 20), color).save(folder / "colors" / f"{name}.png")
+    (folder / "torn.png").write_bytes((folder / "colors" / "red.png").read_bytes()[:50])
     (folder / "empty").mkdir()
     return folder
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_classifies_as_the_network_does(finished_run, clothes, invo
 
 def test_the_images_of_the_training_are_described(finished_run, clothes, invoke):
     result = invoke(predict.main, "--ckpt", finished_run / "backbone.safetensors", clothes[0] / "0.png")
-    assert "expects 28x28 grey images like its training images, whose mean brightness was 29%" in result.out
+    assert "expects 28x28 gray images like its training images, whose mean brightness was 29%" in result.out
     assert "dark on light must be inverted first" in result.out
 
 
@@ -136,7 +136,7 @@ def test_a_csv_file_is_replaced_on_request_alone(finished_run, clothes, invoke, 
 
 @pytest.mark.parametrize("name", ["floats.onnx", "bytes.onnx"])
 def test_an_onnx_file_classifies(name, folder, invoke):
-    result = invoke(predict.main, "--onnx", folder / name, folder / "colours", "--top", 1)
+    result = invoke(predict.main, "--onnx", folder / name, folder / "colors", "--top", 1)
     assert (result.status, result.err) == (0, "")
     assert "8x8 RGB images" in result.out and "30x20 RGB: cut to 20x20, to 8x8" in result.out
     cells = [line.split() for line in result.out.splitlines() if ".png" in line]
@@ -158,7 +158,7 @@ def test_the_onnx_file_of_a_run_classifies_as_its_checkpoint(finished_run, cloth
 
 
 def test_an_unreadable_image_is_reported_and_the_others_are_classified(folder, invoke):
-    words = ("--onnx", folder / "floats.onnx", folder / "torn.png", folder / "colours" / "red.png")
+    words = ("--onnx", folder / "floats.onnx", folder / "torn.png", folder / "colors" / "red.png")
     result = invoke(predict.main, *words)
     assert result.status == 1 and "red.png" in result.out and "torn.png" not in result.out
     assert result.err.startswith("error: The image ") and result.err.count("\n") == 1
@@ -174,7 +174,7 @@ def test_a_pipe_is_no_image(folder, invoke, tmp_path):
 def test_a_file_name_may_be_no_text(folder, invoke, tmp_path):
     Image.new("RGB", (8, 8), "red").save(tmp_path / "image.png")
     os.rename(tmp_path / "image.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
-    images = [folder / "colours", tmp_path]
+    images = [folder / "colors", tmp_path]
     result = invoke(predict.main, "--onnx", folder / "bytes.onnx", *images, "--csv", tmp_path / "out.csv")
     assert result.status == 0
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
@@ -217,7 +217,7 @@ def test_an_onnx_file_that_is_not_what_it_says_is_refused(change, message, folde
     model = onnx.load(folder / "bytes.onnx")
     change(model)
     onnx.save(model, tmp_path / "changed.onnx")
-    assert_refused(invoke(predict.main, "--onnx", tmp_path / "changed.onnx", folder / "colours"), message)
+    assert_refused(invoke(predict.main, "--onnx", tmp_path / "changed.onnx", folder / "colors"), message)
 
 
 def test_unreadable_images_alone_give_no_table(folder, invoke, tmp_path):

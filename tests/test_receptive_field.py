@@ -79,7 +79,7 @@ def test_the_gradient_sees_the_computed_field(name, side):
 
 
 def gradient_receptive_field(features, image_shape):
-    """Return the (height, width) of the pixels of an image (C, H, W) that change the centre pixel of the map.
+    """Return the (height, width) of the pixels of an image (C, H, W) that change the center pixel of the map.
 
     The gradient is taken in a copy in which no two paths cancel and none is shut, see `make_transparent`. The image is
     so dark that no activation saturates.

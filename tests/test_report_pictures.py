@@ -7,7 +7,7 @@ import pytest
 from run_folders import card_of
 
 from cnn_zoo.report.groups import group_runs
-from cnn_zoo.report.pictures import accuracy_against_cost, colour_of_each, draw_pictures, pareto_front, stair_corners
+from cnn_zoo.report.pictures import accuracy_against_cost, color_of_each, draw_pictures, pareto_front, stair_corners
 from cnn_zoo.report.runs import Run
 
 NAMES = ["accuracy-macs", "accuracy-parameters", "curves"]
@@ -37,9 +37,9 @@ def test_stairs_go_level_and_then_up():
 
 
 @pytest.mark.parametrize("count", [3, 10, 11, 30])
-def test_every_name_has_a_colour_of_its_own(count):
-    colours = colour_of_each([f"{i}" for i in range(count)] * 2)
-    assert len(set(colours.values())) == len(colours) == count
+def test_every_name_has_a_color_of_its_own(count):
+    colors = color_of_each([f"{i}" for i in range(count)] * 2)
+    assert len(set(colors.values())) == len(colors) == count
 
 
 def test_every_drawing_is_also_a_png(drawn):
@@ -49,7 +49,7 @@ def test_every_drawing_is_also_a_png(drawn):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.iterdir())
 
 
-def test_drawings_have_the_colour_of_the_page(drawn):
+def test_drawings_have_the_color_of_the_page(drawn):
     for drawing in drawn[0].values():
         assert drawing.startswith("<svg") and "currentColor" in drawing and "#010203" not in drawing
 

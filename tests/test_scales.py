@@ -47,7 +47,7 @@ def test_each_row_has_a_scale_of_its_own():
     assert 50 < second / first < 200
 
 
-def test_halves_are_rounded_to_the_even_neighbour_and_gradients_pass():
+def test_halves_are_rounded_to_the_even_neighbor_and_gradients_pass():
     values = torch.tensor([0.5, 1.5, -2.5, 9.0], requires_grad=True)
     integers = rounded(values, -3, 3)
     integers.sum().backward()

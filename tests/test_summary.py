@@ -183,7 +183,7 @@ def test_an_argument_may_come_before_the_network(summarize):
         ("mobilenet_v1 --width", "--width needs a value"),
         ("mobilenet_v1 --width [", "value of --width cannot be read"),
         ("nin --image_size 65 --in_channels 0", "--in_channels: must be a whole number from 1, not '0'"),
-        ("resnet18 --sort colour", "invalid choice: 'colour'"),
+        ("resnet18 --sort color", "invalid choice: 'color'"),
         ("", "the following arguments are required: NAME"),
         ("lenet5 --picture zoo.txt", "cannot be written"),
         ("lenet5 --csv /dev/null/zoo.csv", "cannot be written"),

@@ -16,7 +16,7 @@ def net():
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 10))
 
 
-def test_a_teacher_gets_images_with_its_own_normalisation():
+def test_a_teacher_gets_images_with_its_own_normalization():
     teacher = Teacher(net(), 28, [0.1], [0.3])
     images = Teachers([teacher], [0.5], [0.2]).images_for(teacher, normalize(PIXELS, [0.5], [0.2]))
     torch.testing.assert_close(images, normalize(PIXELS, [0.1], [0.3]))

@@ -34,7 +34,7 @@ TWINS = [  # one of each family and of each kind of block: our name, its argumen
 @pytest.mark.parametrize(("name", "arguments", "twin"), TWINS, ids=[twin for _, _, twin in TWINS])
 def test_the_same_weights_give_torchvisions_outputs(name, arguments, twin):
     torch.manual_seed(0)
-    options = {"init_weights": False} if twin == "googlenet" else {}  # its initialisation takes long
+    options = {"init_weights": False} if twin == "googlenet" else {}  # its initialization takes long
     theirs = models.get_model(twin, weights=None, **options).eval()
     for module in theirs.modules():
         if isinstance(module, nn.BatchNorm2d):  # with the initial statistics a wrong order would not be seen
@@ -167,11 +167,11 @@ def test_a_stem_for_other_channels_starts_fresh_unless_it_is_asked_for():
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(3, 1), (1, 3)])
-def test_the_sum_over_channels_sees_a_grey_picture_as_before(theirs, ours):
+def test_the_sum_over_channels_sees_a_gray_picture_as_before(theirs, ours):
     old, new = lenet(in_channels=theirs), lenet(in_channels=ours)
     assert load_weights(new, weights_of(old), stem_channels="sum").new == []
-    grey = torch.rand(2, 1, 28, 28)
-    torch.testing.assert_close(new(grey.repeat(1, ours, 1, 1)), old(grey.repeat(1, theirs, 1, 1)))
+    gray = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(new(gray.repeat(1, ours, 1, 1)), old(gray.repeat(1, theirs, 1, 1)))
 
 
 def test_the_mean_over_channels_is_the_weight_of_each():

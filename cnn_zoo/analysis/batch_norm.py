@@ -13,7 +13,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Args:
         model: The network, which need not have been trained with these statistics.
-        batches: Normalised images (N, C, H, W) as the network will get them, without augmentation.
+        batches: Normalized images (N, C, H, W) as the network will get them, without augmentation.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

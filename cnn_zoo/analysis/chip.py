@@ -12,14 +12,14 @@ from cnn_zoo.files import printable, read_text
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "chips").glob("*.yaml"))}
 DATAFLOWS: dict[str, tuple[str, ...]] = {  # each with the figures that only it needs
-    "row_stationary": ("neighbour_pj", "filters_per_pe", "weights_per_pe"),
+    "row_stationary": ("neighbor_pj", "filters_per_pe", "weights_per_pe"),
     "weight_stationary": (),
     "plain_loads": (),
 }
 TEXTS = ("dataflow", "outer_memory")
 WHOLE: tuple[str, ...] = ("rows", "columns", "buffer_bytes", "weight_bits", "activation_bits", "bias_bits")
 WHOLE += ("filters_per_pe", "weights_per_pe")
-MAY_BE_ZERO = ("mac_pj", "register_pj", "neighbour_pj", "buffer_pj_per_byte", "dram_pj_per_byte")
+MAY_BE_ZERO = ("mac_pj", "register_pj", "neighbor_pj", "buffer_pj_per_byte", "dram_pj_per_byte")
 TOTALS = ("sram_kb", "flash_kb", "dram_kb", "latency_ms", "utilization", "energy_uj")  # of a network on a chip
 LARGEST_FILE = 100_000  # bytes
 
@@ -36,8 +36,8 @@ class Chip:
         outer_memory: The name of the memory behind the buffer: DRAM or flash.
         dram_bytes_per_cycle: The bandwidth of the outer memory.
         bias_bits: The bits of a bias and of a partial sum.
-        mac_pj, register_pj, neighbour_pj: The energy of a MAC, of a register access, and of a transfer to the
-            neighbouring PE, in picojoules.
+        mac_pj, register_pj, neighbor_pj: The energy of a MAC, of a register access, and of a transfer to the
+            neighboring PE, in picojoules.
         buffer_pj_per_byte, dram_pj_per_byte: The energy to read or write a byte of the buffer and the outer memory.
         filters_per_pe: The filters whose weights a PE keeps in its registers at a time.
         weights_per_pe: The number of weights that fit in the registers of a PE.
@@ -59,7 +59,7 @@ class Chip:
     register_pj: float
     buffer_pj_per_byte: float
     dram_pj_per_byte: float
-    neighbour_pj: float = 0
+    neighbor_pj: float = 0
     filters_per_pe: int = 1
     weights_per_pe: int = 1
 

@@ -13,7 +13,7 @@ from cnn_zoo.analysis.dataflow import movement, sizes_of
 from cnn_zoo.analysis.graph import Graph, elements_alive
 from cnn_zoo.analysis.torch_graph import trace
 
-LEVELS = ("mac", "register", "neighbour", "buffer", "dram")  # where energy goes
+LEVELS = ("mac", "register", "neighbor", "buffer", "dram")  # where energy goes
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def operation_costs(graph: Graph, chip: Chip) -> list[OperationCost]:
         picojoules = {
             "mac": operation.macs * chip.mac_pj,
             "register": moved.registers * chip.register_pj,
-            "neighbour": moved.neighbours * chip.neighbour_pj,
+            "neighbor": moved.neighbors * chip.neighbor_pj,
             "buffer": moved.buffer * chip.buffer_pj_per_byte,
             "dram": moved.dram * chip.dram_pj_per_byte,
         }

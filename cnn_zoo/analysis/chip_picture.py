@@ -78,15 +78,15 @@ def draw_roof(
     axes.plot([left, ridge], [left * bytes_per_cycle, macs_per_cycle], color="tab:red", label=slope)
     flat = f"compute-bound: {macs_per_cycle:.3g} MACs a cycle"
     axes.plot([ridge, right], [macs_per_cycle] * 2, color="tab:blue", label=flat)
-    axes.axvline(ridge, color="grey", linestyle=":", label=f"ridge: {ridge:.3g} MACs a byte")
-    for bound, colour in (("memory", "tab:red"), ("compute", "tab:blue")):
+    axes.axvline(ridge, color="gray", linestyle=":", label=f"ridge: {ridge:.3g} MACs a byte")
+    for bound, color in (("memory", "tab:red"), ("compute", "tab:blue")):
         chosen = [dot for dot in dots if dot["bound"] == bound]
         intensities, achieved = ([dot[key] for dot in chosen] for key in ("intensity", "achieved"))
         axes.scatter(
             intensities,
             achieved,
             s=22,
-            color=colour,
+            color=color,
             zorder=3,
             label=f"waits for {WAITS_FOR[bound]}" if chosen else None,
         )

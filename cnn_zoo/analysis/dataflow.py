@@ -18,14 +18,14 @@ class Movement:
     Args:
         cycles: The cycles in which the array computes.
         registers: Accesses to the registers of the PEs.
-        neighbours: Transfers from a PE to its neighbour.
+        neighbors: Transfers from a PE to its neighbor.
         buffer: Bytes that the buffer reads or writes.
         dram: Bytes that the outer memory reads or writes.
     """
 
     cycles: float
     registers: float
-    neighbours: float
+    neighbors: float
     buffer: float
     dram: float
 
@@ -52,7 +52,7 @@ def movement(operation: Operation, chip: Chip) -> Movement:
         return plain_loads(operation, chip, size)
     if operation.loops is None:  # through the buffer once on its way in and once on its way out
         moved = size.weights + size.inputs + size.outputs
-        return Movement(0, registers=0, neighbours=0, buffer=2 * moved, dram=moved)
+        return Movement(0, registers=0, neighbors=0, buffer=2 * moved, dram=moved)
     dram = tiled_dram_bytes(size, operation.loops.groups, chip.buffer_bytes)
     array = row_stationary if chip.dataflow == "row_stationary" else weight_stationary
     return array(operation.loops, chip, size, dram)
@@ -98,7 +98,7 @@ def row_stationary(loops: Loops, chip: Chip, size: Sizes, dram: float) -> Moveme
     return Movement(
         cycles,
         registers=4 * loops.macs,  # weight, input and partial sum are read, and the partial sum is written
-        neighbours=outputs * rounds * loops.kernel_rows,  # a column of PEs adds up its rows
+        neighbors=outputs * rounds * loops.kernel_rows,  # a column of PEs adds up its rows
         buffer=from_buffer + partial_sums + size.outputs + dram,
         dram=dram,
     )
@@ -121,7 +121,7 @@ def weight_stationary(loops: Loops, chip: Chip, size: Sizes, dram: float) -> Mov
     return Movement(
         cycles,
         registers=3 * loops.macs,  # a PE reads its weight, and latches an input and a partial sum
-        neighbours=0,
+        neighbors=0,
         buffer=size.weights + windows * column_tiles + partial_sums + size.outputs + dram,
         dram=dram,
     )
@@ -135,11 +135,11 @@ def plain_loads(operation: Operation, chip: Chip, size: Sizes) -> Movement:
     """
     if operation.loops is None:
         cycles = operation.inputs + operation.outputs
-        return Movement(cycles, registers=0, neighbours=0, buffer=size.inputs + size.outputs, dram=size.weights)
+        return Movement(cycles, registers=0, neighbors=0, buffer=size.inputs + size.outputs, dram=size.weights)
     return Movement(
         operation.macs * chip.cycles_per_mac / (chip.rows * chip.columns),
         registers=0,
-        neighbours=0,
+        neighbors=0,
         buffer=operation.macs * chip.activation_bits / 8 + size.outputs,
         dram=operation.macs * chip.weight_bits / 8 + operation.biases * chip.bias_bits / 8,
     )

@@ -1,6 +1,6 @@
 """All networks of Once-for-All that one largest network contains, https://arxiv.org/abs/1908.09791.
 
-A part of the largest network uses its first blocks, its first middle channels, and the centres of its kernels, which
+A part of the largest network uses its first blocks, its first middle channels, and the centers of its kernels, which
 small matrices transform. Nothing here is a layer of its own: a part is a selection of the largest network's weights.
 """
 
@@ -73,7 +73,7 @@ def costs(architecture: Architecture, *, num_classes: int, in_channels: int, ima
 def make_transforms(space: Space) -> nn.ParameterDict:
     """Return the matrices that make small kernels of larger ones, one for each block and step, shared by its channels.
 
-    Each is the difference from the identity, at first 0: then a small kernel is the centre of the larger one, and
+    Each is the difference from the identity, at first 0: then a small kernel is the center of the larger one, and
     weight decay pulls towards it.
     """
     transforms = nn.ParameterDict()
@@ -126,8 +126,8 @@ def smaller_kernel(weight: Tensor, transforms: Mapping[str, Tensor], block: str,
     for size in range(weight.shape[-1] - 2, kernel - 1, -2):
         if f"{block}_{size}" in transforms:
             margin = (weight.shape[-1] - size) // 2
-            centre = weight[..., margin : margin + size, margin : margin + size].flatten(1)
-            weight = (centre + centre @ transforms[f"{block}_{size}"].T).view(-1, 1, size, size)
+            center = weight[..., margin : margin + size, margin : margin + size].flatten(1)
+            weight = (center + center @ transforms[f"{block}_{size}"].T).view(-1, 1, size, size)
     assert weight.shape[-1] == kernel, f"the space has no kernel of {kernel}"
     return weight
 
@@ -140,7 +140,7 @@ def blocks_of(network: OnceForAll) -> list[list[Any]]:
 class Skeleton:
     """One network without weights that takes the shape of any architecture, in about a millisecond.
 
-    Its batch norms have no running statistics: those would mix all architectures. They normalise by the batch.
+    Its batch norms have no running statistics: those would mix all architectures. They normalize by the batch.
     """
 
     def __init__(self, space: Space, *, num_classes: int, in_channels: int) -> None:

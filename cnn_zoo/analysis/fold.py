@@ -56,31 +56,31 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
         kinds_match = NORM_AFTER.get(type(layer)) is type(norm)
         return kinds_match and norm.running_mean is not None
 
-    return [(layer, norm) for layer, norm in neighbours(model) if fits(modules[layer], modules[norm])]
+    return [(layer, norm) for layer, norm in neighbors(model) if fits(modules[layer], modules[norm])]
 
 
-def neighbours(model: nn.Module) -> Iterator[tuple[str, str]]:
+def neighbors(model: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the names of two modules where the second is the only reader of the first's output, each called once.
 
     They are found by tracing `forward`. A `forward` that depends on the data cannot be traced; then these are the
-    neighbours inside each nn.Sequential.
+    neighbors inside each nn.Sequential.
     """
     try:
         graph = fx.Tracer().trace(model)
     except Exception:  # `forward` may be any Python code and may raise anything on a symbolic image
-        yield from neighbours_in_sequentials(model)
+        yield from neighbors_in_sequentials(model)
     else:
-        yield from neighbours_in_graph(graph)
+        yield from neighbors_in_graph(graph)
 
 
-def neighbours_in_sequentials(model: nn.Module) -> Iterator[tuple[str, str]]:
+def neighbors_in_sequentials(model: nn.Module) -> Iterator[tuple[str, str]]:
     for path, parent in model.named_modules():
         if isinstance(parent, nn.Sequential):
             names = [f"{path}.{name}".lstrip(".") for name, _ in parent.named_children()]
             yield from zip(names, names[1:], strict=False)
 
 
-def neighbours_in_graph(graph: fx.Graph) -> Iterator[tuple[str, str]]:
+def neighbors_in_graph(graph: fx.Graph) -> Iterator[tuple[str, str]]:
     calls = [node for node in graph.nodes if node.op == "call_module"]
     # `forward` may also use the weight of a module without calling the module
     owners_of_weights = [node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"]

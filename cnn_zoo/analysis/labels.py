@@ -31,7 +31,7 @@ def label_points(axes: Any, points: Sequence[Dot], names: Sequence[str], stairs:
     taken = [grow((x, y), (x, y), DOT_MARGIN) for x, y in dots]
     corners = list(axes.transData.transform(stairs)) if stairs else []
     taken += [grow(start, end, LINE_MARGIN) for start, end in zip(corners, corners[1:], strict=False)]
-    line = {"arrowstyle": "-", "lw": 0.5, "color": "grey", "shrinkA": 0, "shrinkB": 0}
+    line = {"arrowstyle": "-", "lw": 0.5, "color": "gray", "shrinkA": 0, "shrinkB": 0}
     for i, (name, point) in enumerate(zip(names, points, strict=True)):
         label = axes.annotate(
             name,
@@ -72,7 +72,7 @@ def nearest_free_box(
 
 
 def candidate_boxes(dot: Dot, width: float, height: float) -> list[Box]:
-    """Return the boxes to choose from: right of the dot, left of it, and centred on it, at different heights."""
+    """Return the boxes to choose from: right of the dot, left of it, and centered on it, at different heights."""
     x, y = dot
     gaps = range(MIN_GAP, MAX_OFFSET + 1, STEP)
     lefts = [x + gap for gap in gaps] + [x - width - gap for gap in gaps] + [x - width / 2]

@@ -33,7 +33,7 @@ class LayerRow:
         thop: The operations that thop counts, see `cnn_zoo.analysis.thop`.
         field: The number of image pixels that a pixel of the output sees. It may be larger than the image. A pixel
             that sees the whole image has the field inf.
-        jump: The distance between the fields of two neighbouring pixels, in image pixels; 0 if the field is the whole
+        jump: The distance between the fields of two neighboring pixels, in image pixels; 0 if the field is the whole
             image.
         traffic: The number of elements that a convolution reads or writes; 0 for other layers. The sum over all layers
             is the CIO of HarDNet, https://arxiv.org/abs/1909.00948.

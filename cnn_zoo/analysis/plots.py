@@ -58,7 +58,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], best_epoch: float, titl
             if points:
                 marker = "o" if len(points) < 3 else None  # mark short curves: one point makes no line
                 axes.plot(*zip(*points, strict=True), label=label, marker=marker)
-        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best epoch ({int(best_epoch)})")
+        axes.axvline(best_epoch, color="gray", linestyle=":", label=f"best epoch ({int(best_epoch)})")
         axes.set(xlabel="epoch", ylabel=metric + unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -110,8 +110,8 @@ def confusion_matrix(confusion: "Tensor", classes: Sequence[str]) -> "Figure":
     if has_counts:
         for true, counts in enumerate(confusion.int()):
             for predicted, count in enumerate(counts.tolist()):
-                colour = "white" if count > 0.5 * counts.sum() else "black"
-                axes.text(predicted, true, str(count), ha="center", va="center", color=colour, fontsize=8)
+                color = "white" if count > 0.5 * counts.sum() else "black"
+                axes.text(predicted, true, str(count), ha="center", va="center", color=color, fontsize=8)
     return figure
 
 
@@ -156,7 +156,7 @@ def reliability_diagram(sums: "Tensor", calibration_error: float) -> "Figure":
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.bar(middles, bin_accuracy, width, edgecolor="white", label="accuracy")
     above.bar(middles, gap, width, bottom=bin_accuracy, color="tab:red", alpha=0.4, label="gap to confidence")
-    above.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    above.plot([0, 1], [0, 1], color="gray", linestyle=":")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.legend(loc="upper left")
     below.bar(middles, images, width, edgecolor="white")

@@ -50,7 +50,7 @@ class Field(NamedTuple):
 Fields = tuple[Field, Field]  # along H and W
 Rule = Callable[..., Fields]  # from the output and the arguments of an operator
 IMAGE: Fields = (Field(), Field())
-WHOLE = Field(0, -math.inf, math.inf)  # of a pixel without neighbours, hence jump 0
+WHOLE = Field(0, -math.inf, math.inf)  # of a pixel without neighbors, hence jump 0
 
 
 def set_fields(tensor: Tensor, fields: Fields) -> None:
@@ -143,13 +143,13 @@ def adaptive_pool(output: Tensor, x: Tensor, *_: Any) -> Fields:
     return along(0), along(1)
 
 
-def upsample(neighbours: int) -> Rule:
-    """Return the rule of an upsampling that reads this number of neighbouring pixels along each axis."""
+def upsample(neighbors: int) -> Rule:
+    """Return the rule of an upsampling that reads this number of neighboring pixels along each axis."""
 
     def rule(output: Tensor, x: Tensor, *_: Any) -> Fields:
         height, width = (n / m for n, m in zip(x.shape[2:], output.shape[2:], strict=True))
         along_h, along_w = fields_of(x)
-        return along_h.after_window(neighbours, height), along_w.after_window(neighbours, width)
+        return along_h.after_window(neighbors, height), along_w.after_window(neighbors, width)
 
     return rule
 

@@ -1,7 +1,7 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks", https://papers.nips.cc/paper/4824.
 
 This is its one-column form of https://arxiv.org/abs/1404.5997, as in torchvision: no groups and no local response
-normalisation.
+normalization.
 
 Deviations up to 64 px: the first convolution is 5x5 with stride 1, not 11x11 with stride 4; the pools are padded by 1,
 so that 32 px end in 4 x 4; the two hidden fully connected layers have 512 units, not 4096.

@@ -45,7 +45,7 @@ def create_model(
             fit; or the import path of your own class or function (`my_package.my_net`). It is given those of the
             three sizes below that it takes by name.
         num_classes: The number of logits.
-        in_channels: The channels of an image: 3 for colour, 1 for grey.
+        in_channels: The channels of an image: 3 for color, 1 for gray.
         image_size: The side of the square images in px, at most 10,000.
         weights: The weights to start from: a run folder, a checkpoint, a safetensors file, a state dict that
             `torch.save` wrote, or `torchvision/ResNet18_Weights.IMAGENET1K_V1`. A warning lists what does not fit. Your

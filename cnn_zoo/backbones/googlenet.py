@@ -1,6 +1,6 @@
 """The GoogLeNet of "Going Deeper with Convolutions", https://arxiv.org/abs/1409.4842.
 
-Deviations: batch norm after each convolution instead of local response normalisation; as in torchvision, the last
+Deviations: batch norm after each convolution instead of local response normalization; as in torchvision, the last
 max-pool is 2x2 and the auxiliary heads pool to 4x4 adaptively. `five_by_five=False` gives torchvision's network, whose
 "5x5" branch is a 3x3 convolution. Up to 64 px the first convolution is 3x3 with stride 1 and no max-pool follows it.
 

@@ -1,7 +1,7 @@
 """The networks of "Network In Network", https://arxiv.org/abs/1312.4400: CIFAR-10's up to 64 px, ImageNet's above.
 
 The paper does not print the sizes of its layers; these are those of the authors' Caffe models. Deviations: no ReLU
-after the last 1x1 convolution, so that a logit can be negative and no class can die; Kaiming initialisation.
+after the last 1x1 convolution, so that a logit can be negative and no class can die; Kaiming initialization.
 """
 
 from torch import Tensor, nn

@@ -106,7 +106,7 @@ def check_block(kernel: int, expand: int) -> None:
     """Raise UserError for a kernel size or an expansion that no block of these networks can have."""
     if kernel < 3 or kernel % 2 == 0:
         raise UserError(
-            f"A kernel of Once-for-All is {kernel}; it must be odd and at least 3, so that it has a centre."
+            f"A kernel of Once-for-All is {kernel}; it must be odd and at least 3, so that it has a center."
         )
     if expand < 2:
         raise UserError(f"An expansion of Once-for-All is {expand}; it must be at least 2.")

@@ -2,7 +2,7 @@
 
 https://arxiv.org/abs/1807.11164
 
-Deviations: convolutions start as in ResNet (the paper names no initialisation, torchvision keeps PyTorch's), and up to
+Deviations: convolutions start as in ResNet (the paper names no initialization, torchvision keeps PyTorch's), and up to
 64 px the stem keeps the resolution.
 """
 

@@ -76,7 +76,7 @@ def load_weights(
         classes: The class names of the data.
         new_head: Whether the last layer keeps its initial values. None: if the classes are others.
         stem_channels: How the first convolution reads another number of channels: each channel gets the `mean` of the
-            source's channels, or an equal part of their `sum`. So a grey picture in RGB is seen as by the source.
+            source's channels, or an equal part of their `sum`. So a gray picture in RGB is seen as by the source.
 
     Raises:
         UserError: The weights belong to another network, or `new_head` is false although the classes are others.

@@ -57,7 +57,7 @@ def torchvision_loop(task: Classification, data: ImageData, step_done: StepDone)
 
 
 def torchvision_transforms(data: ImageData) -> v2.Compose:
-    """Return the data's crop, flip, rotation, shift and size as transforms of PIL images, with normalisation."""
+    """Return the data's crop, flip, rotation, shift and size as transforms of PIL images, with normalization."""
     strengths = data.augment or Augment()
     stored_side = data.sets["train"][0].shape[1]
     transforms: list[nn.Module] = []

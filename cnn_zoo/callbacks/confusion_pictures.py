@@ -57,6 +57,6 @@ class ConfusionPictures(RunFolderCallback):
 
 
 def denormalize(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Return a normalised image (C, H, W) as (H, W, C) in [0, 1], for a picture."""
+    """Return a normalized image (C, H, W) as (H, W, C) in [0, 1], for a picture."""
     means, stds = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
     return (image.float() * stds + means).clamp(0, 1).permute(1, 2, 0)

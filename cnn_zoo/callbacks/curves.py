@@ -78,9 +78,9 @@ class Curves(RunFolderCallback):
         self._new_rows = False
         if trainer.is_global_zero and self.rows:
             self.tested = self.tested_row(trainer)
-            judgement = verdict(self.rows, self.tested)
-            print(judgement)
-            title = f"{pl_module.hparams.backbone}\n{judgement}"
+            judgment = verdict(self.rows, self.tested)
+            print(judgment)
+            title = f"{pl_module.hparams.backbone}\n{judgment}"
             figure = plots.training_curves(self.rows, int(self.tested["epoch"]), title)
             plots.save_figure(figure, self.folder.curves, dpi=120)
 
@@ -136,7 +136,7 @@ def verdict(rows: list[Row], tested: Row | None = None) -> str:
     best = best_row(rows)
     if "val/accuracy" not in best:
         return NO_VALIDATION
-    return f"{best_or_tested(best, tested or best)}; {judgement(rows, best)}."
+    return f"{best_or_tested(best, tested or best)}; {judgment(rows, best)}."
 
 
 def best_or_tested(best: Row, tested: Row) -> str:
@@ -150,7 +150,7 @@ def best_or_tested(best: Row, tested: Row) -> str:
     return f"Best validation accuracy {accuracy:.2%} at epoch {epoch}"
 
 
-def judgement(rows: list[Row], best: Row) -> str:
+def judgment(rows: list[Row], best: Row) -> str:
     """Return the clause on over-fitting and under-fitting, from the last epoch that has both accuracies."""
     complete = [row for row in rows if "val/accuracy" in row and "train/accuracy" in row]
     if not complete:

@@ -64,7 +64,7 @@ class NetworkPictures(RunFolderCallback):
             self.keep_first_input(pl_module.backbone)
 
     def keep_first_input(self, backbone: nn.Module) -> None:
-        """Keep the next batch as the network gets it: augmented, mixed, shrunk, normalised."""
+        """Keep the next batch as the network gets it: augmented, mixed, shrunk, normalized."""
 
         def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             handle.remove()
@@ -132,7 +132,7 @@ def layers_as_markdown(model: nn.Module, shape: tuple[int, ...]) -> str:
 
 
 def filters(model: nn.Module, in_channels: int) -> Tensor:
-    """Return a picture of the first convolution's (or linear layer's) weights, one scale for all; grey is zero."""
+    """Return a picture of the first convolution's (or linear layer's) weights, one scale for all; gray is zero."""
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
     weight = first.weight.detach().float().cpu()[:SHOWN]
     if weight.dim() == 2:  # a linear layer that reads a flattened square image

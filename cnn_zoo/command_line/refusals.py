@@ -60,7 +60,7 @@ def value_at(config: Namespace, key: str) -> Any:
 
 
 def refuse_batches_of_one(task: Classification, data: ImageData) -> None:
-    """Raise UserError for a batch norm that would normalise each image by itself."""
+    """Raise UserError for a batch norm that would normalize each image by itself."""
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     if data.batch_size == 1 and any(isinstance(layer, norms) for layer in task.backbone.modules()):
         raise UserError(

@@ -60,10 +60,10 @@ class Augment:
         brightness: Multiply pixels by a factor up to this far from 1, at most 1.
         contrast: Multiply distances from the image's mean likewise.
         noise: The standard deviation of Gaussian noise, at most 1. Pixel values are in [0, 1].
-        cutout: The side in pixels of one square set to the mean colour, https://arxiv.org/abs/1708.04552. At most the
+        cutout: The side in pixels of one square set to the mean color, https://arxiv.org/abs/1708.04552. At most the
             image's side.
         erasing: The probability of random erasing, https://arxiv.org/abs/1708.04896. A rectangle that covers 2 to 33 %
-            of the image is set to the mean colour.
+            of the image is set to the mean color.
         mixup: The alpha of mixup, at most 100, which blends two images, https://arxiv.org/abs/1710.09412.
         cutmix: CutMix's alpha, at most 100. It pastes a part of another image, https://arxiv.org/abs/1905.04899.
     """
@@ -127,7 +127,7 @@ class TrainingBatch(NamedTuple):
     The loss is share * loss(labels) + (1 - share) * loss(partner_labels); without mixing the share is 1.
     """
 
-    images: Tensor  # float (B, C, H, W), normalised, channels_last
+    images: Tensor  # float (B, C, H, W), normalized, channels_last
     labels: Tensor  # int64 (B)
     partner_labels: Tensor | None = None
     share: float = 1.0
@@ -171,7 +171,7 @@ class Augmentation:
         self.mirrored_first = torch.randint(2, (count,), generator=torch.Generator().manual_seed(seed))
 
     def __call__(self, batch: RawBatch, epoch: int, step: int) -> TrainingBatch:
-        """Augment and normalise a batch.
+        """Augment and normalize a batch.
 
         Args:
             batch: The images uint8 (B, H, W, C), their labels, their numbers in the data set, and a seed.
@@ -217,7 +217,7 @@ def check_progressive(first: int | None, last: int) -> None:
 
 
 def augment(images: Tensor, strengths: Augment, mean: Sequence[float], std: Sequence[float], seed: int) -> Tensor:
-    """Return images uint8 (N, H, W, C), each augmented on its own, as normalised float (N, C, H, W).
+    """Return images uint8 (N, H, W, C), each augmented on its own, as normalized float (N, C, H, W).
 
     `flip: alternate`, mixup and cutmix are not done here but in `Augmentation`.
     """

@@ -20,7 +20,7 @@ GPU_MEMORY_SHARE = 0.5  # the part of a GPU's free memory that one set may take
 
 
 class RawBatch(NamedTuple):
-    """A batch as the data set stores it, before augmentation and normalisation."""
+    """A batch as the data set stores it, before augmentation and normalization."""
 
     images: Tensor  # (B, H, W, C), uint8, or float in [0, 1] where `transforms` return that
     labels: Tensor  # int64 (B)

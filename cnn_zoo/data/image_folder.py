@@ -67,7 +67,7 @@ class ImageFolder(ImageData):
     Args:
         root: The folder of the class folders.
         image_size: The side in pixels of the images that the network gets. Files are read at this size.
-        in_channels: 3 (RGB) or 1 (grey).
+        in_channels: 3 (RGB) or 1 (gray).
         test_fraction: The fraction held out for the test, if root has no test/.
         mean: The mean that is subtracted from pixel values in [0, 1]. One number for each channel, or one for all.
             Defaults to that of the training images.
@@ -105,7 +105,7 @@ class ImageFolder(ImageData):
         num_workers: int = 0,
     ) -> None:
         if in_channels not in (1, 3):
-            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
+            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (gray) or 3 (RGB).")
         if not 0 < test_fraction < 1:
             raise UserError(f"data.test_fraction is {test_fraction}; it must be above 0 and below 1.")
         if (mean is None) != (std is None):

@@ -42,7 +42,7 @@ def read_image(path: Path, mode: str | None = None) -> Image.Image:
     """Return the picture in a file (the first, if there are several), turned upright by its EXIF orientation.
 
     Args:
-        mode: L (grey) or RGB, to convert the picture to, with transparent parts on white; None leaves it as it is.
+        mode: L (gray) or RGB, to convert the picture to, with transparent parts on white; None leaves it as it is.
 
     Raises:
         UserError: The file is damaged, has more than MAX_PIXELS pixels, or is in none of FORMATS.
@@ -91,13 +91,13 @@ def decode(path: Path, mode: str | None) -> tuple[Image.Image, str, list[str]]:
                 steps.append("16 to 8 bits")
             if image.mode in ("I", "F"):
                 raise ValueError("it has 32 bits a channel, of unknown range; 8 and 16 are read")
-            if mode and image.has_transparency_data:  # the colour below a transparent pixel is arbitrary
+            if mode and image.has_transparency_data:  # the color below a transparent pixel is arbitrary
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
                 steps.append("alpha onto white")
             if mode and image.mode != mode:
                 image = image.convert(mode)
                 if file_mode not in ("RGBA", "1"):
-                    steps.append("to grey" if mode == "L" else f"to {mode}")
+                    steps.append("to gray" if mode == "L" else f"to {mode}")
             return image, file_mode, steps
     except Exception as error:  # decoders raise errors of many types at damaged files
         reason = printable(error)

@@ -47,7 +47,7 @@ class ImageData(LightningDataModule):
         std: The standard deviation that they are divided by, likewise. Defaults to the data set's.
         image_size: The side in pixels of the images that the network gets. The images stay in memory as they are
             stored. Each batch is resized on its device, after `augment`. Defaults to the data set's.
-        in_channels: 1 makes RGB images grey, 3 gives grey images three equal channels. Defaults to the data set's.
+        in_channels: 1 makes RGB images gray, 3 gives gray images three equal channels. Defaults to the data set's.
     """
 
     classes: tuple[str, ...]
@@ -81,7 +81,7 @@ class ImageData(LightningDataModule):
     ) -> None:
         super().__init__()
         if in_channels not in (None, 1, 3):
-            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (grey) or 3 (RGB).")
+            raise UserError(f"data.in_channels is {in_channels}; it must be 1 (gray) or 3 (RGB).")
         self.root = data_root(root)
         if folds is not None and val_fraction is not None:
             raise UserError(f"data.folds is {folds} and data.val_fraction is {val_fraction}; give one of both.")
@@ -179,7 +179,7 @@ class ImageData(LightningDataModule):
             self.sets["test"] = self.splitting.chosen(*self.read(train=False))
 
     def images(self, name: str, indices: Tensor) -> Tensor:
-        """Return images of a set as the network gets them, not yet normalised: uint8 (N, image_size, image_size, C).
+        """Return images of a set as the network gets them, not yet normalized: uint8 (N, image_size, image_size, C).
 
         Args:
             name: train, val or test.
@@ -190,7 +190,7 @@ class ImageData(LightningDataModule):
         return resize(chosen, self.image_size)
 
     def plain(self, name: str, count: int, batch_size: int = 64) -> Iterator[Tensor]:
-        """Yield `count` normalised images of a set in batches, evenly spaced over it (and so over its classes)."""
+        """Yield `count` normalized images of a set in batches, evenly spaced over it (and so over its classes)."""
         total = len(self.sets[name][1])
         for indices in torch.linspace(0, total - 1, min(count, total)).long().split(batch_size):
             yield normalize(self.images(name, indices), self.mean, self.std).contiguous()
@@ -274,7 +274,7 @@ class ImageData(LightningDataModule):
     # On the device
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> TrainingBatch | tuple[Tensor, Tensor]:
-        """Return a training batch augmented, or (images, labels) of any other batch. All images are normalised."""
+        """Return a training batch augmented, or (images, labels) of any other batch. All images are normalized."""
         assert self.trainer is not None  # it calls this hook
         self.batch_indices = batch.indices
         in_precision = self.trainer.precision_plugin.convert_input  # trainer.precision 64-true trains on float64 images

@@ -1,4 +1,4 @@
-"""Normalisation of image batches, and the mean and standard deviation that it needs."""
+"""Normalization of image batches, and the mean and standard deviation that it needs."""
 
 import math
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ def per_channel(key: str, value: float | Sequence[float], in_channels: int) -> t
 
 
 def to_channels(images: Tensor, in_channels: int) -> Tensor:
-    """Return images uint8 (N, H, W, C) as grey (in_channels 1) or as RGB (3), whose channels are the same then.
+    """Return images uint8 (N, H, W, C) as gray (in_channels 1) or as RGB (3), whose channels are the same then.
 
-    Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded as Pillow does.
+    Gray is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded as Pillow does.
     """
     if images.shape[-1] == in_channels:
         return images
@@ -47,7 +47,7 @@ def to_channels(images: Tensor, in_channels: int) -> Tensor:
 def constants_for(values: Sequence[float], in_channels: int) -> tuple[float, ...]:
     """Return means or standard deviations of images that `to_channels` has changed.
 
-    A mean of grey is exact. A standard deviation is an upper bound, because the channels do not vary quite together:
+    A mean of gray is exact. A standard deviation is an upper bound, because the channels do not vary quite together:
     0.247 instead of 0.239 for CIFAR-10.
     """
     if len(values) == in_channels:

@@ -101,7 +101,7 @@ def resized_crop(images: Tensor, area: Sequence[float], generator: torch.Generat
         area: The smallest and the largest part of the image that the window covers.
     """
     height, width = random_sides(images, area, CROP_RATIO, generator)
-    # Grid coordinates run from -1 to 1: so the centre of a window of height h lies between h - 1 and 1 - h
+    # Grid coordinates run from -1 to 1: so the center of a window of height h lies between h - 1 and 1 - h
     y, x = ((1 - side) * uniform(images, -1, 1, generator).flatten() for side in (height, width))
     zero = torch.zeros_like(x)
     theta = torch.stack([width, zero, x, zero, height, y], dim=1).view(-1, 2, 3)
@@ -120,7 +120,7 @@ def resample(images: Tensor, theta: Tensor, padding: str) -> Tensor:
 
 
 def rotate_and_shift(images: Tensor, angle: float, shift: float, generator: torch.Generator) -> Tensor:
-    """Rotate float images (N, H, W, C) about their centre and shift them, in one bilinear resampling.
+    """Rotate float images (N, H, W, C) about their center and shift them, in one bilinear resampling.
 
     Args:
         angle: The largest rotation, in radians.
@@ -154,9 +154,9 @@ def add_noise(images: Tensor, deviation: float, generator: torch.Generator) -> T
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Set one square of each normalised image (N, C, H, W) to the mean colour, which is 0.
+    """Set one square of each normalized image (N, C, H, W) to the mean color, which is 0.
 
-    The square's centre may be any pixel, so part of the square may lie outside the image.
+    The square's center may be any pixel, so part of the square may lie outside the image.
     """
     covered = []
     for size in images.shape[2:]:
@@ -168,7 +168,7 @@ def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Set one rectangle of a part of the normalised images (N, C, H, W) to the mean colour, which is 0."""
+    """Set one rectangle of a part of the normalized images (N, C, H, W) to the mean color, which is 0."""
     erased = uniform(images, 0, 1, generator) < probability
     sides = random_sides(images, ERASED_AREA, ERASED_RATIO, generator)
     covered = []

@@ -50,7 +50,7 @@ def read_network(path: Path, mean: Sequence[float], std: Sequence[float], exact:
 
 
 def onnx_network(session: Any, mean: Sequence[float], std: Sequence[float]) -> Network:
-    """Return an ONNX session as a function of uint8 images, whether its file normalises them itself or not."""
+    """Return an ONNX session as a function of uint8 images, whether its file normalizes them itself or not."""
     (wanted,) = session.get_inputs()
 
     def answer(images: Tensor) -> Tensor:

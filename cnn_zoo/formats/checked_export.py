@@ -112,7 +112,7 @@ def quantize_checked(
     return (
         f"{int8_table(result, kilobytes, latencies(networks, data))}\n"
         f"{result.images:,} test images; ranges by {calibration} on {calibration_images:,} training images; "
-        f"normalisation included, medians on {torch.get_num_threads()} threads."
+        f"normalization included, medians on {torch.get_num_threads()} threads."
     )
 
 

@@ -30,7 +30,7 @@ IMAGES = ("classes", "mean", "std")
 LARGEST = {"num_classes": 100_000, "in_channels": 1000, "image_size": 4096}  # in a file
 LONGEST_NAME = 200  # characters of a backbone or a class
 MOST_ARGUMENTS, LARGEST_ARGUMENT, LONGEST_ARGUMENT = 100, 20_000, 200  # values, a number, characters of a text
-SMALLEST_STD, LARGEST_PIXEL = 1e-9, 1e9  # beyond them, normalised images overflow
+SMALLEST_STD, LARGEST_PIXEL = 1e-9, 1e9  # beyond them, normalized images overflow
 TOLERANCE = 1e-3  # what rounding, in int8 for example, may add to a probability
 FETCHES_WEIGHTS = ("weights", "pretrained")  # arguments of torchvision's networks
 

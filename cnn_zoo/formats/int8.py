@@ -25,7 +25,7 @@ def quantize(float_path: Path, path: Path, batches: Iterable[Tensor], method: st
     Args:
         float_path: A file of `export_onnx`.
         path: The new file.
-        batches: Calibration images, float32 (N, C, H, W), normalised: training images without augmentation.
+        batches: Calibration images, float32 (N, C, H, W), normalized: training images without augmentation.
         method: How the range follows from the values: MinMax, Entropy or Percentile (99.999 %) of their histogram.
 
     Raises:

@@ -19,7 +19,7 @@ from cnn_zoo.files import printable, require_regular_file, whole_file
 from cnn_zoo.formats.description import NetworkDescription
 
 # The metadata that tell a program what to feed and what it gets
-LOGITS_FILE = {"input": "float32 NCHW normalised", "output": "logits"}
+LOGITS_FILE = {"input": "float32 NCHW normalized", "output": "logits"}
 PROBABILITIES_FILE = {"input": "uint8 NHWC", "output": "probabilities"}
 
 
@@ -29,7 +29,7 @@ def export_onnx(
     """Write `model` to one ONNX file and return the largest difference between onnxruntime's and torch's logits.
 
     The graph is in eval mode, has its batch norms folded and takes any number of images: input `images`
-    float32 (N, C, H, W), normalised; output `logits` (N, num_classes). Its nodes are named after the layers they came
+    float32 (N, C, H, W), normalized; output `logits` (N, num_classes). Its nodes are named after the layers they came
     from, such as `stages.0.0/Conv`. It passes onnx.checker before it is compared.
 
     Args:
@@ -134,7 +134,7 @@ def add_image_input(path: Path) -> None:
     """Change an ONNX file of `export_onnx` or `quantize` to take uint8 images and to return probabilities.
 
     Input `pixels` is uint8 (N, H, W, C), output `probabilities` is float32 (N, num_classes). Mean and std of the
-    normalisation come from the file's metadata. Both steps compute in float32, also around a network in int8: that is
+    normalization come from the file's metadata. Both steps compute in float32, also around a network in int8: that is
     why they are added here, after quantization, and not in torch before the export.
     """
     import onnx

@@ -28,7 +28,7 @@ IN_A_BYTE = {True: (-128, 127), False: (0, 255)}  # the range of a byte with a s
 def export_qdq(network: IntegerNetwork, path: Path, description: NetworkDescription, opset: int = 18) -> None:
     """Write an integer network as one ONNX file, which any program with ONNX's operators runs.
 
-    Input and output are those of `export_onnx`: normalised float32 images, and float32 logits. Integers of fewer than 8
+    Input and output are those of `export_onnx`: normalized float32 images, and float32 logits. Integers of fewer than 8
     bits are stored in bytes, and Clip nodes keep their range.
 
     Args:

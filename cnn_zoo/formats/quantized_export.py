@@ -98,14 +98,14 @@ def integer_answers(integers: IntegerNetwork, data: ImageData, image_input: bool
     """Return the integer-only reference as a function of uint8 images (N, H, W, C).
 
     Args:
-        image_input: Whether it gives probabilities, and normalises as the graph of a file with image input does.
+        image_input: Whether it gives probabilities, and normalizes as the graph of a file with image input does.
     """
 
     def answer(images: Tensor) -> Tensor:
         if not image_input:
             return integers(normalize(images, data.mean, data.std))
         mean, std = (255 * torch.tensor(values, dtype=torch.float64) for values in (data.mean, data.std))
-        normalised = (images.float() - mean.float()) / std.float()
-        return integers(normalised.permute(0, 3, 1, 2)).softmax(1)
+        normalized = (images.float() - mean.float()) / std.float()
+        return integers(normalized.permute(0, 3, 1, 2)).softmax(1)
 
     return answer

@@ -59,7 +59,7 @@ numbers with their shape.
 An addition first shifts each input to the left by `left`, and goes on with step 3. The mean of an average pooling is
 rounded like step 3. The last layer has only step 1: its sums are the logits, and the largest one is the class.
 
-An image is normalised, divided by 2^{image_exponent}, rounded to the nearest integer (halves to the even one) and
+An image is normalized, divided by 2^{image_exponent}, rounded to the nearest integer (halves to the even one) and
 clamped to -128 … 127.
 
 ## Layers
@@ -82,7 +82,7 @@ def write_vectors(integers: IntegerNetwork, images: Tensor, folder: Path) -> Non
     """Write the integers of all layers for some images into a folder.
 
     Args:
-        images: Normalised images (N, C, H, W).
+        images: Normalized images (N, C, H, W).
         folder: A new folder, or one of an earlier call, which is replaced.
 
     Raises:

@@ -104,19 +104,19 @@ class IntegerNetwork:
         return 2.0 ** self.layers[-1].exponent
 
     def quantized(self, images: Tensor) -> Tensor:
-        """Return normalised images (N, C, H, W) as integers of 8 bits, in int32."""
+        """Return normalized images (N, C, H, W) as integers of 8 bits, in int32."""
         integers = (images.float() / 2.0**self.image_exponent).round()
         return integers.clamp(self.image_lowest, self.image_highest).int().contiguous()
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the integers that each layer gives for normalised images, by its name, and those of the images."""
+        """Return the integers that each layer gives for normalized images, by its name, and those of the images."""
         values = {IMAGES: self.quantized(images)}
         for layer in self.layers:
             values[layer.name] = run_layer(layer, [values[name] for name in layer.inputs])
         return values
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits of normalised images, in float32."""
+        """Return the logits of normalized images, in float32."""
         return self.outputs(images)[self.layers[-1].name].float() * self.logit_scale
 
 

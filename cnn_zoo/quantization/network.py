@@ -51,7 +51,7 @@ class QuantizedNetwork(nn.Module):
     ReLU. 8 bits are kept by images, other activations, and the weights of the first and the last layer. Biases and sums
     have 32 bits, and the last layer's sums are the logits.
 
-    A batch norm is folded into the layer before it. In training it still normalises by the batch, and the folded
+    A batch norm is folded into the layer before it. In training it still normalizes by the batch, and the folded
     weights follow its running statistics, until `frozen` is set: then it is a fixed part of the weights, and no scale
     changes any more.
 
@@ -118,7 +118,7 @@ class QuantizedNetwork(nn.Module):
         """Set all scales from images, and change nothing else: this is post-training quantization.
 
         Args:
-            batches: Normalised images (N, C, H, W).
+            batches: Normalized images (N, C, H, W).
 
         Raises:
             UserError: There are no images.

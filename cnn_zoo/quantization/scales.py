@@ -1,7 +1,7 @@
 """Scales: what an integer means as a real number, how a scale is chosen, and rounding that lets gradients pass.
 
 A real number r becomes the integer q = clamp(round(r / scale)), and q stands for q * scale. Halves are rounded to the
-even neighbour, as in IEEE 754, `torch.round` and ONNX's QuantizeLinear.
+even neighbor, as in IEEE 754, `torch.round` and ONNX's QuantizeLinear.
 
 A scale is multiplier * 2**exponent, with `steps` multipliers from `steps` to 2 * steps - 1 in each octave. With one
 step, every scale is a power of two. Its place on this grid is its position, steps * exponent + multiplier - steps.

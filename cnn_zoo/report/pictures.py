@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-INK = "#010203"  # is replaced by the page's text colour, so that one drawing serves light and dark pages
+INK = "#010203"  # is replaced by the page's text color, so that one drawing serves light and dark pages
 STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "grid.color": "grey",
+    "grid.color": "gray",
     "grid.alpha": 0.3,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -129,7 +129,7 @@ def write_out_ticks(axis: "Axis", formatter: Any) -> None:
 
 
 def training_curves_of(named_runs: Sequence[tuple[str, Run]]) -> "Figure | None":
-    """Draw loss and accuracy against the epoch, a row for each data set and a colour for each name.
+    """Draw loss and accuracy against the epoch, a row for each data set and a color for each name.
 
     Return None if no run has finished an epoch.
     """
@@ -140,20 +140,20 @@ def training_curves_of(named_runs: Sequence[tuple[str, Run]]) -> "Figure | None"
     figure = new_figure(1.5 * WIDTH, sum(heights), DPI)
     rows = figure.subplots(len(sets), 2, squeeze=False, height_ratios=heights)
     for (loss_axes, accuracy_axes), (dataset, shown) in zip(rows, sets.items(), strict=True):
-        colours = colour_of_each([name for name, _ in shown])
-        draw_curves(loss_axes, shown, "loss", colours)
-        draw_curves(accuracy_axes, shown, "accuracy", colours)
+        colors = color_of_each([name for name, _ in shown])
+        draw_curves(loss_axes, shown, "loss", colors)
+        draw_curves(accuracy_axes, shown, "accuracy", colors)
         loss_axes.set(xlabel="epoch", ylabel="loss")
         loss_axes.set_title(dataset, loc="left")
         loss_axes.set_yscale("log")  # otherwise the first epoch flattens the end of a long training
         write_out_ticks(loss_axes.yaxis, "{x:g}")
         accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)")
-        add_legend(accuracy_axes, colours)
+        add_legend(accuracy_axes, colors)
     fix_layout(figure)
     return figure
 
 
-def draw_curves(axes: "Axes", named_runs: Sequence[tuple[str, Run]], metric: str, colours: dict[str, Any]) -> None:
+def draw_curves(axes: "Axes", named_runs: Sequence[tuple[str, Run]], metric: str, colors: dict[str, Any]) -> None:
     """Draw the curves of a metric in training and validation for each run."""
     from matplotlib.ticker import AutoLocator
 
@@ -164,23 +164,23 @@ def draw_curves(axes: "Axes", named_runs: Sequence[tuple[str, Run]], metric: str
             points = [(row["epoch"], scale * row[key]) for row in run.epochs if "epoch" in row and key in row]
             if points:
                 marker = "o" if len(points) == 1 else None  # a line through one point would be invisible
-                axes.plot(*zip(*points, strict=True), ls=style, color=colours[name], lw=1.3, marker=marker, ms=4)
+                axes.plot(*zip(*points, strict=True), ls=style, color=colors[name], lw=1.3, marker=marker, ms=4)
     whole_numbers = AutoLocator()
     whole_numbers.set_params(integer=True)
     axes.xaxis.set_major_locator(whole_numbers)
 
 
-def add_legend(axes: "Axes", colours: dict[str, Any]) -> None:
-    """Explain colours and line styles to the right of the axes."""
+def add_legend(axes: "Axes", colors: dict[str, Any]) -> None:
+    """Explain colors and line styles to the right of the axes."""
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
-    lines += [Line2D([], [], color="grey", ls=style, label=label) for label, style in STAGES.values()]
+    lines = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+    lines += [Line2D([], [], color="gray", ls=style, label=label) for label, style in STAGES.values()]
     axes.legend(handles=lines, loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8)
 
 
-def colour_of_each(names: Sequence[str]) -> dict[str, Any]:
-    """Return a colour for each name. More than ten come from the middle of a map, whose ends vanish on black."""
+def color_of_each(names: Sequence[str]) -> dict[str, Any]:
+    """Return a color for each name. More than ten come from the middle of a map, whose ends vanish on black."""
     from matplotlib import colormaps
 
     known = list(dict.fromkeys(names))
@@ -223,7 +223,7 @@ def save_and_embed(figure: "Figure", path: Path, name: str) -> str:
 
 
 def svg_for_page(figure: "Figure", name: str) -> str:
-    """Return a drawing as an SVG element in the page's text colour, with ids that no other drawing has."""
+    """Return a drawing as an SVG element in the page's text color, with ids that no other drawing has."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     document = text.getvalue()

@@ -19,7 +19,7 @@ LABELS = {"macs": "MACs an image", "params": "parameters", "ms": "milliseconds a
 
 
 def draw_front(subnets: Sequence[Subnet], milliseconds: Mapping[str, float], chosen: Sequence[Subnet]) -> "Figure":
-    """Draw a panel for each cost: a dot for each part in the colour of its resolution, and the front as stairs.
+    """Draw a panel for each cost: a dot for each part in the color of its resolution, and the front as stairs.
 
     Args:
         subnets: The measured parts.
@@ -47,14 +47,14 @@ def draw_front(subnets: Sequence[Subnet], milliseconds: Mapping[str, float], cho
 
 
 def draw_dots(axes: "Axes", subnets: Sequence[Subnet], points: Mapping[str, Point]) -> None:
-    """Draw the parts: dots coloured by resolution, crosses on the uniform ones, and the front."""
+    """Draw the parts: dots colored by resolution, crosses on the uniform ones, and the front."""
     from matplotlib import colormaps
 
     sides = sorted({subnet.resolution for subnet in subnets})
     for i, side in enumerate(sides):
         shown = [points[subnet.architecture] for subnet in subnets if subnet.resolution == side]
-        colour = colormaps["viridis"](i / max(1, len(sides) - 1))
-        axes.plot(*zip(*shown, strict=True), ls="", marker="o", ms=4, color=colour, label=f"{side} px", zorder=2)
+        color = colormaps["viridis"](i / max(1, len(sides) - 1))
+        axes.plot(*zip(*shown, strict=True), ls="", marker="o", ms=4, color=color, label=f"{side} px", zorder=2)
     crosses = [points[subnet.architecture] for subnet in subnets if subnet.kind == "uniform"]
     if crosses:
         axes.plot(*zip(*crosses, strict=True), ls="", marker="x", ms=4, mew=0.8, color="black", label="uniform")

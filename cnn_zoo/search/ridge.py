@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-STRENGTHS = torch.logspace(-4, 4, 33, dtype=torch.float64)  # of the penalty, for standardised features
+STRENGTHS = torch.logspace(-4, 4, 33, dtype=torch.float64)  # of the penalty, for standardized features
 
 
 class Ridge:
@@ -24,12 +24,12 @@ class Ridge:
         features, targets = features.double(), targets.double()
         shares = torch.ones_like(targets) if weights is None else weights.double()
         shares = shares / shares.sum()
-        self.mean, self.centre = shares @ features, shares @ targets
+        self.mean, self.center = shares @ features, shares @ targets
         scale = (shares @ (features - self.mean) ** 2).sqrt()
         self.scale = torch.where(scale > 1e-12, scale, torch.ones_like(scale))  # a feature may never vary
         root = shares.sqrt()
         rows = root[:, None] * (features - self.mean) / self.scale
-        residuals = root * (targets - self.centre)
+        residuals = root * (targets - self.center)
         left, singular, right = torch.linalg.svd(rows, full_matrices=False)
         projected, best = left.T @ residuals, float("inf")
         for strength in STRENGTHS / len(targets):
@@ -44,7 +44,7 @@ class Ridge:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Return the predictions (N) for features (N, F)."""
-        return self.centre + (features.double() - self.mean) / self.scale @ self.coefficients
+        return self.center + (features.double() - self.mean) / self.scale @ self.coefficients
 
 
 def kendall_tau(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor) -> float:

@@ -93,7 +93,7 @@ class StepTimer(Callback):
 def estimate_seconds(words: Sequence[str]) -> float:
     """Return about how long a run takes, from a few steps of it. Early stopping and the test are left out.
 
-    Parts of the network that thaw at some epoch count as if they learnt from the first one.
+    Parts of the network that thaw at some epoch count as if they learned from the first one.
 
     Raises:
         UserError: The run fails.

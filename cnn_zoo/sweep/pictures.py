@@ -55,7 +55,7 @@ def draw_differences(axes: "Axes", summaries: Sequence[ArmSummary], metric: str)
         if interval:
             error = None if interval.half_width is None else 100 * interval.half_width
             axes.errorbar([100 * interval.mean], [line], xerr=error, fmt="o", ms=4, capsize=3, color="tab:blue")
-    axes.axvline(0, color="grey", lw=1)
+    axes.axvline(0, color="gray", lw=1)
     axes.set(xlabel="percentage points")
     axes.set_title(f"difference to {summaries[0].arm}, 95 % interval", loc="left")
 

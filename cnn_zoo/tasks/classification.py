@@ -142,7 +142,7 @@ class Classification(LightningModule):
             raise UserError("model.teacher is set; add cnn_zoo.callbacks.Distillation to the trainer's callbacks.")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (N, num_classes) of normalised images (N, in_channels, H, W)."""
+        """Return the logits (N, num_classes) of normalized images (N, in_channels, H, W)."""
         return self.backbone(images)
 
     # Losses

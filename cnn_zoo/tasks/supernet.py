@@ -27,7 +27,7 @@ class Supernet(Classification):
     """A task that trains the largest network of Once-for-All so that its parts work, https://arxiv.org/abs/1908.09791.
 
     In each step it draws parts of the open choices, and learns from the mean of their losses. Their batch norms
-    normalise by the batch. The backbone of every checkpoint is the largest network, whose batch norms are calibrated on
+    normalize by the batch. The backbone of every checkpoint is the largest network, whose batch norms are calibrated on
     2,000 training images without augmentation.
 
     Validation runs the largest, the smallest and a middle network. `val/accuracy` is the mean of the three, and

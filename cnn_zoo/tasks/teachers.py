@@ -20,7 +20,7 @@ class Teacher:
     Args:
         network: The network, which is never trained.
         image_size: The side of its images in pixels.
-        mean, std: Those that its images are normalised with, one number for each channel or one for all.
+        mean, std: Those that its images are normalized with, one number for each channel or one for all.
     """
 
     network: nn.Module
@@ -34,7 +34,7 @@ class Teachers:
 
     Args:
         teachers: The teachers.
-        mean, std: Those that the student's images are normalised with.
+        mean, std: Those that the student's images are normalized with.
     """
 
     def __init__(self, teachers: Sequence[Teacher], mean: Sequence[float], std: Sequence[float]) -> None:
@@ -63,7 +63,7 @@ class Teachers:
         return mean_probabilities(logits, temperature)
 
     def images_for(self, teacher: Teacher, images: Tensor) -> Tensor:
-        """Return images (N, C, H, W) at the size and with the normalisation of a teacher."""
+        """Return images (N, C, H, W) at the size and with the normalization of a teacher."""
         if list(teacher.mean) != list(self.mean) or list(teacher.std) != list(self.std):
             mean, std, other_mean, other_std = (
                 torch.tensor(list(numbers), dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
