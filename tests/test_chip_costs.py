@@ -78,7 +78,7 @@ def test_resnet8_has_the_published_parameters_after_folding(width, parameters):
 
 
 def test_the_energy_of_a_microcontroller_is_in_the_band_of_measured_boards():
-    """ResNet-8 of MLPerf Tiny on four boards: 8, 77, 205 and 440 pJ a MAC. A plain core is one of the slower ones."""
+    """ResNet-8 of MLPerf Tiny on four boards: 8, 77, 205 and 440 pJ per MAC. A plain core is one of the slower ones."""
     costs = costs_on("cortex_m", "resnet8", 3, 32)
     assert 205 < 1e6 * sum(cost.energy for cost in costs) / sum(cost.macs for cost in costs) < 440
 

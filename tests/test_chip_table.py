@@ -37,7 +37,7 @@ def test_one_network_by_layer(summarize, tmp_path):
     assert line.split()[:6] == ["stem.0", "conv+tanh", "117,600", "0.3", "11.0", "11.3"]
     assert line.split()[6:] == ["22.9", "4,703", "14.9", "10.42", "memory", "3.30"]
     assert "at most 11.8 kB of activations at a time, which fit in the 110.6 kB on the chip" in shown
-    assert "Energy, an estimate: 34.11 µJ an image, 81.9 pJ a MAC" in shown
+    assert "Energy, an estimate: 34.11 µJ per image, 81.9 pJ per MAC" in shown
     rows = rows_of(tmp_path / "x.csv")
     assert len(rows) == 7
     assert (rows[0]["macs"], rows[0]["compute_cycles"], float(rows[0]["dram_uj"])) == ("117600", "840", 2.03184)

@@ -1,4 +1,4 @@
-"""A part of the largest network is the same as a network of its own."""
+"""A subnet of the largest network is the same as a network of its own."""
 
 from random import Random
 
@@ -13,9 +13,9 @@ from cnn_zoo.analysis.elastic import (
     costs,
     extract,
     make_transforms,
-    part,
     smaller_kernel,
     sort_channels,
+    subnet_weights,
 )
 from cnn_zoo.analysis.space import Space
 from cnn_zoo.backbones.once_for_all import Architecture, OnceForAll, ofa
@@ -51,7 +51,7 @@ def test_a_part_computes_the_same_as_a_network_of_its_own(space):
     images = torch.rand(3, 3, 32, 32)
     for seed in range(4):
         architecture = space.sample(Random(seed))
-        taken = part(weights, transforms, architecture)
+        taken = subnet_weights(weights, transforms, architecture)
         network = alone(architecture, {name: weight.detach() for name, weight in taken.items()})
         assert set(taken) == {name for name, _ in network.named_parameters()}
         assert torch.equal(skeleton(architecture, taken, images), network(images))
@@ -60,7 +60,7 @@ def test_a_part_computes_the_same_as_a_network_of_its_own(space):
 def test_gradients_are_those_of_the_network_of_its_own():
     _, weights, transforms = largest()
     architecture = SPACE.sample(Random(3))
-    taken = part(weights, transforms, architecture)
+    taken = subnet_weights(weights, transforms, architecture)
     images = torch.rand(3, 3, 32, 32)
     Skeleton(SPACE, **SIZES)(architecture, taken, images).logsumexp(1).sum().backward()
     network = alone(architecture, {name: weight.detach() for name, weight in taken.items()})
@@ -77,7 +77,7 @@ def test_blocks_beyond_the_depth_get_no_gradient():
     _, weights, transforms = largest()
     architecture = Architecture.parse("32px 5x6 | 5x6 5x6 | 5x6 5x6 5x6")
     Skeleton(SPACE, **SIZES)(
-        architecture, part(weights, transforms, architecture), torch.rand(2, 3, 32, 32)
+        architecture, subnet_weights(weights, transforms, architecture), torch.rand(2, 3, 32, 32)
     ).sum().backward()
     without = {name.split(".branch")[0] for name, weight in weights.items() if weight.grad is None}
     assert without == {"stages.0.1", "stages.0.2", "stages.1.2"}
@@ -91,7 +91,9 @@ def test_one_skeleton_serves_two_parts_in_one_graph():
     for architectures in (pair, pair[:1], pair[1:]):
         for weight in weights.values():
             weight.grad = None
-        sum(skeleton(a, part(weights, transforms, a), images).logsumexp(1).sum() for a in architectures).backward()
+        sum(
+            skeleton(a, subnet_weights(weights, transforms, a), images).logsumexp(1).sum() for a in architectures
+        ).backward()
         gradients.append(weights["stem.1.0.weight"].grad)
     torch.testing.assert_close(gradients[0], gradients[1] + gradients[2])
 
@@ -155,10 +157,10 @@ def test_a_second_sorting_leaves_the_parts_of_that_width_as_they_are():
     skeleton, images = Skeleton(SPACE, **SIZES), torch.rand(2, 3, 32, 32)
     middle = SPACE.uniform(28, 3, 2, 4)
     with torch.no_grad():
-        before = skeleton(middle, part(weights, transforms, middle), images)
+        before = skeleton(middle, subnet_weights(weights, transforms, middle), images)
         wide = network.stages[0][0].branch[0][0].weight[64:].clone()
         sort_channels(network, expand=4)
-        torch.testing.assert_close(skeleton(middle, part(weights, transforms, middle), images), before)
+        torch.testing.assert_close(skeleton(middle, subnet_weights(weights, transforms, middle), images), before)
     assert torch.equal(network.stages[0][0].branch[0][0].weight[64:], wide)
     assert all((values[: len(values) * 4 // 6].diff() <= 0).all() for values in middle_channels(network))
 
@@ -174,7 +176,7 @@ def test_an_extracted_network_is_the_part_once_it_is_recalibrated():
         network = extract(weights, transforms, architecture, **SIZES, image_size=32)
         recalibrate(network, [images])
         with torch.no_grad():
-            expected = Skeleton(SPACE, **SIZES)(architecture, part(weights, transforms, architecture), images)
+            expected = Skeleton(SPACE, **SIZES)(architecture, subnet_weights(weights, transforms, architecture), images)
             torch.testing.assert_close(network.train()(images), expected, rtol=1e-5, atol=1e-5)
         assert all(
             parameter.is_contiguous(memory_format=torch.channels_last) or parameter.ndim < 4

@@ -1,4 +1,4 @@
-"""The best part of a supernet for a budget: measured once, shipped as a run folder, tested last."""
+"""The best subnet of a supernet for a budget: measured once, shipped as a run folder, tested last."""
 
 import csv
 import json
@@ -138,7 +138,7 @@ def test_a_stopped_search_continues_with_the_same_table(trained, searched, tmp_p
         patch.setattr(Subnets, "measure", stop)
         assert invoke(search.main, *words).status == 130
     assert len(rows(tmp_path)) == 5
-    assert "5 of 8 parts are in" in invoke(search.main, *words).out
+    assert "5 of 8 subnets are in" in invoke(search.main, *words).out
     assert rows(tmp_path) == rows(searched)[:8]
 
 
@@ -155,14 +155,14 @@ def test_a_time_is_measured_and_kept(trained, tmp_path, invoke):
     timed = {row["architecture"]: float(row["ms"]) for row in rows(tmp_path, "latency_torch_1.csv")}
     assert chosen["ms"] == timed[chosen["backbone_args"]["architecture"]] <= 1000
     assert_refused(
-        invoke(search.main, *words, "--max_ms", 1e-5), "--max_ms is 1e-05, but the smallest part takes about"
+        invoke(search.main, *words, "--max_ms", 1e-5), "--max_ms is 1e-05, but the smallest subnet takes about"
     )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--max_macs", "1000"], "--max_macs is 1,000, but the smallest part has "),
+        (["--max_macs", "1000"], "--max_macs is 1,000, but the smallest subnet has "),
         (["--max_macs", "many"], "--max_macs has 'many'; write positive numbers with commas, such as 2e6,4e6."),
         (["--max_params", "0"], "--max_params has '0'"),
         (["--data.val_fraction", "0"], "A search needs validation images"),

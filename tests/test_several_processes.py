@@ -115,7 +115,7 @@ class Record(Callback):
     def on_before_optimizer_step(self, trainer, task, optimizer):
         drawn = list(task.drawn(trainer.global_step))
         idle = {name.split(".branch")[0] for name, p in task.backbone.named_parameters() if p.grad is None}
-        wanted = {f"stages.{i}.1" for i in range(3) if all(len(part.stages[i]) == 1 for part in drawn)}
+        wanted = {f"stages.{i}.1" for i in range(3) if all(len(subnet.stages[i]) == 1 for subnet in drawn)}
         assert idle == wanted  # weight decay and momentum would move blocks whose gradient is 0
         self.drawn = [*getattr(self, "drawn", []), *map(str, drawn)]
 
@@ -124,7 +124,7 @@ class Record(Callback):
         torch.save(content, f"{trainer.default_root_dir}/rank_{trainer.global_rank}.pt")
 
 
-def test_two_processes_draw_the_same_parts_of_a_supernet_and_end_with_the_same_weights(tmp_path):
+def test_two_processes_draw_the_same_subnets_of_a_supernet_and_end_with_the_same_weights(tmp_path):
     space = {"resolutions": [8, 12], "kernels": [3, 5], "depths": [1, 2], "expands": [2, 3]}
     phases = [{"share": 1}, {"share": 2, "kernel": 2, "depth": 2, "expand": 2}]
     model = {"space": space, "phases": phases, "optimizer_args": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}}

@@ -91,9 +91,9 @@ def test_a_phase_draws_from_its_open_choices(number):
     phase = task.phases[number]
     opened = task.space.opened(phase.kernel, phase.depth, phase.expand)
     drawn = [list(task.drawn(step)) for step in range(30)]
-    assert {len(parts) for parts in drawn} == {phase.subnets}
-    assert all(part in opened for parts in drawn for part in parts)
-    assert {part.resolution for parts in drawn for part in parts} == {8, 12}
+    assert {len(subnets) for subnets in drawn} == {phase.subnets}
+    assert all(subnet in opened for subnets in drawn for subnet in subnets)
+    assert {subnet.resolution for subnets in drawn for subnet in subnets} == {8, 12}
 
 
 def test_the_draws_follow_from_seed_and_step_alone():
@@ -142,7 +142,7 @@ def test_in_a_later_phase_half_of_the_loss_is_the_comparison_with_the_teacher(mo
     taught = step_of(task, monkeypatch)
     (architecture,) = task.drawn(0)
     images, labels = batch_of_four()
-    logits = task.skeleton(architecture, supernet.part(*task.weights(), architecture), images)
+    logits = task.skeleton(architecture, supernet.subnet_weights(*task.weights(), architecture), images)
     answers = task.teacher.eval()(images).softmax(1)
     soft = -(answers * logits.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(taught, (soft + task.loss(logits, labels)) / 2)
@@ -151,7 +151,7 @@ def test_in_a_later_phase_half_of_the_loss_is_the_comparison_with_the_teacher(mo
 def test_all_unused_weights_have_no_gradient(monkeypatch):
     task = make(phases=[PHASES[-1]], distill=0.0)
     step_of(task, monkeypatch)
-    used = {f"{i}_{j}" for part in task.drawn(0) for i, stage in enumerate(part.stages) for j in range(len(stage))}
+    used = {f"{i}_{j}" for subnet in task.drawn(0) for i, stage in enumerate(subnet.stages) for j in range(len(stage))}
     for name, parameter in task.backbone.named_parameters():
         words = name.split(".")
         assert (parameter.grad is None) == (words[0] == "stages" and f"{words[1]}_{words[2]}" not in used)
@@ -269,7 +269,7 @@ def test_a_stopped_training_ends_as_one_that_was_never_stopped(stop, status, tra
     ("arguments", "message"),
     [
         ({"distill": 2}, "model.distill is 2; it must be from 0"),
-        ({"phases": [PHASES[-1]]}, "trains parts before there is a teacher; set sandwich: true"),
+        ({"phases": [PHASES[-1]]}, "trains subnets before there is a teacher; set sandwich: true"),
         ({"optimizer_args": {"lr": 0.0}}, "model.optimizer_args.lr is 0.0; a learning rate is a number above 0"),
         ({"warmup": 2}, "model.warmup is 2; it must be a number from 0 to 1"),
     ],

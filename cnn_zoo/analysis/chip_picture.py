@@ -20,7 +20,7 @@ def chip_picture(
     """Draw the roofline with a dot for each layer or network, and below it the energy of each as stacked bars.
 
     Args:
-        points: name, macs, intensity (MACs a byte), achieved (MACs a cycle), bound (compute or memory), and energy
+        points: name, macs, intensity (MACs per byte), achieved (MACs per cycle), bound (compute or memory), and energy
             (microjoules by level) of each. A point without MACs is not on the roofline.
         macs_per_cycle, bytes_per_cycle: The peak of the array, and the bandwidth of its outer memory.
         memory: The name of the outer memory.
@@ -74,11 +74,11 @@ def draw_roof(
     ridge = macs_per_cycle / bytes_per_cycle
     intensities = [dot["intensity"] for dot in dots] or [ridge]
     left, right = min(*intensities, ridge) / 3, max(*intensities, ridge) * 3
-    slope = f"memory-bound: {bytes_per_cycle:g} bytes a cycle of {memory}"
+    slope = f"memory-bound: {bytes_per_cycle:g} bytes per cycle of {memory}"
     axes.plot([left, ridge], [left * bytes_per_cycle, macs_per_cycle], color="tab:red", label=slope)
-    flat = f"compute-bound: {macs_per_cycle:.3g} MACs a cycle"
+    flat = f"compute-bound: {macs_per_cycle:.3g} MACs per cycle"
     axes.plot([ridge, right], [macs_per_cycle] * 2, color="tab:blue", label=flat)
-    axes.axvline(ridge, color="gray", linestyle=":", label=f"ridge: {ridge:.3g} MACs a byte")
+    axes.axvline(ridge, color="gray", linestyle=":", label=f"ridge: {ridge:.3g} MACs per byte")
     for bound, color in (("memory", "tab:red"), ("compute", "tab:blue")):
         chosen = [dot for dot in dots if dot["bound"] == bound]
         intensities, achieved = ([dot[key] for dot in chosen] for key in ("intensity", "achieved"))
@@ -90,7 +90,7 @@ def draw_roof(
             zorder=3,
             label=f"waits for {WAITS_FOR[bound]}" if chosen else None,
         )
-    axes.set(xscale="log", yscale="log", xlabel=f"MACs a byte of {memory}", ylabel="MACs a cycle")
+    axes.set(xscale="log", yscale="log", xlabel=f"MACs per byte of {memory}", ylabel="MACs per cycle")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=8)
 

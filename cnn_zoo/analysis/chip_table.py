@@ -123,10 +123,10 @@ def describe_totals(row: Mapping[str, Any], chip: Chip) -> str:
             f"Memory: {row['flash_kb']:,.1f} kB of weights and biases; at most {row['sram_kb']:,.1f} kB of activations "
             f"at a time, {fits} in the {chip.buffer_bytes / 1e3:,.1f} kB on the chip.",
             f"Time: {row['cycles']:,.0f} cycles, {row['latency_ms']:,.2f} ms at {chip.clock_mhz:g} MHz; "
-            f"{row['utilization']:.1%} of {chip.macs_per_cycle:.3g} MACs a cycle are used.",
+            f"{row['utilization']:.1%} of {chip.macs_per_cycle:.3g} MACs per cycle are used.",
             f"Traffic: {row['dram_kb']:,.1f} kB of {chip.outer_memory}, {row['buffer_kb']:,.1f} kB of buffer; "
-            f"{row['intensity']:.2f} MACs a byte of {chip.outer_memory}, compute-bound from {chip.ridge:.3g} on.",
-            f"Energy, an estimate: {row['energy_uj']:,.2f} µJ an image, {each_mac:,.1f} pJ a MAC, "
+            f"{row['intensity']:.2f} MACs per byte of {chip.outer_memory}, compute-bound from {chip.ridge:.3g} on.",
+            f"Energy, an estimate: {row['energy_uj']:,.2f} µJ per image, {each_mac:,.1f} pJ per MAC, "
             f"{milliwatts:,.1f} mW ({by_level}).",
         ]
     )

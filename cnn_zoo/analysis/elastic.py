@@ -1,7 +1,7 @@
 """All networks of Once-for-All that one largest network contains, https://arxiv.org/abs/1908.09791.
 
-A part of the largest network uses its first blocks, its first middle channels, and the centers of its kernels, which
-small matrices transform. Nothing here is a layer of its own: a part is a selection of the largest network's weights.
+A subnet of the largest network uses its first blocks, its first middle channels, and the centers of its kernels, which
+small matrices transform. Nothing here is a layer of its own: a subnet is a selection of the largest network's weights.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ def costs(architecture: Architecture, *, num_classes: int, in_channels: int, ima
     return Costs(params, macs)
 
 
-# Parts of the largest network
+# Subnets of the largest network
 
 
 def make_transforms(space: Space) -> nn.ParameterDict:
@@ -84,7 +84,7 @@ def make_transforms(space: Space) -> nn.ParameterDict:
     return transforms
 
 
-def part(
+def subnet_weights(
     weights: Mapping[str, Tensor], transforms: Mapping[str, Tensor], architecture: Architecture
 ) -> dict[str, Tensor]:
     """Return the parameters of an architecture by its own names, as views of those of the largest network.
@@ -165,7 +165,7 @@ class Skeleton:
                 depthwise.padding = (kernel // 2, kernel // 2)
 
     def __call__(self, architecture: Architecture, weights: dict[str, Tensor], images: Tensor) -> Tensor:
-        """Return the logits (N, num_classes) of an architecture with the weights of `part`."""
+        """Return the logits (N, num_classes) of an architecture with the weights of `subnet_weights`."""
         self.set(architecture)
         return functional_call(self.network, weights, (images,), strict=False)
 
@@ -179,13 +179,15 @@ def extract(
     in_channels: int,
     image_size: int,
 ) -> OnceForAll:
-    """Return a network of its own with a copy of the weights of a part.
+    """Return a network of its own with a copy of the weights of a subnet.
 
     Its batch norms have the statistics of a new network: `cnn_zoo.analysis.batch_norm.recalibrate` must set them.
     """
     with without_values():  # initial weights would take time and random numbers
         network = OnceForAll(num_classes, in_channels, image_size, architecture)
-    state = {name: weight.detach().clone() for name, weight in part(weights, transforms, architecture).items()}
+    state = {
+        name: weight.detach().clone() for name, weight in subnet_weights(weights, transforms, architecture).items()
+    }
     device = next(iter(weights.values())).device
     for name, buffer in network.named_buffers():
         make = torch.ones if name.endswith("running_var") else torch.zeros
@@ -198,12 +200,12 @@ def extract(
 def sort_channels(network: OnceForAll, expand: int) -> None:
     """Order the middle channels of each block by importance, in place. The network computes the same as before.
 
-    A channel's importance is the sum of the absolute weights that read it. Narrower parts then have the most important
-    channels.
+    A channel's importance is the sum of the absolute weights that read it. Narrower subnets then have the most
+    important channels.
 
     Args:
         network: The largest network.
-        expand: The expansion whose channels are sorted among themselves. Those beyond it stay: a part of this
+        expand: The expansion whose channels are sorted among themselves. Those beyond it stay: a subnet of this
             expansion that is already trained stays as it is.
     """
     for stage in blocks_of(network):

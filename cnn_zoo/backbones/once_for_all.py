@@ -1,6 +1,6 @@
 """The networks of "Once-for-All: Train One Network and Specialize it for Efficient Deployment".
 
-https://arxiv.org/abs/1908.09791: all of them are parts of one largest network, see `cnn_zoo.analysis.elastic`. A line
+https://arxiv.org/abs/1908.09791: all of them are subnets of one largest network, see `cnn_zoo.analysis.elastic`. A line
 of text describes each, such as `24px 5x6 3x4 | 5x3 | 3x6 3x4 5x3`: the side of the images in px, then kernel x
 expansion of each block, with | between the stages.
 
@@ -174,7 +174,7 @@ def resizing(resolution: int, image_size: int) -> nn.Module:
 
 
 def ofa(*, num_classes: int, in_channels: int, image_size: int, architecture: str | None = None) -> OnceForAll:
-    """Return a network of Once-for-All: the largest one, or a part of it.
+    """Return a network of Once-for-All: the largest one, or a subnet of it.
 
     Args:
         architecture: A line such as `24px 5x6 3x4 | 5x3 | 3x6 3x4 5x3`: the side in px that images are resized to,

@@ -172,7 +172,7 @@ def card_lines(card: dict[str, Any], folder: RunFolder) -> dict[str, str]:
         lines["quality"] = f"{rates}; calibration error {card['ece']:.2%}"
     if card.get("val_accuracy") is not None:
         lines["validation"] = f"{card['val_accuracy']:.2%}"
-        if "best_epoch" in card:  # a part of a supernet had no epochs of its own
+        if "best_epoch" in card:  # a subnet had no epochs of its own
             lines["validation"] += f" at epoch {card['best_epoch']} of {card['epochs']}"
     if card.get("weights"):
         lines["started from"] = card["weights"]["source"]

@@ -125,8 +125,8 @@ NAMES = """\
 Names: CIFAR10, SGD, StepLR and warmup_cosine are short for cnn_zoo.data.CIFAR10, torch.optim.SGD and so on. Your \
 own class has its import path for a name: course.SimpleCNN."""
 MORE = """\
-More:  --data.help CIFAR10, --data.augment.help, --model.help, --trainer.help and --export.help explain all keys of a \
-group, and --help all lists every key that is accepted."""
+More:  --data.help CIFAR10, --data.augment.help, --model.help, --trainer.help, --prune.help and --export.help explain \
+all keys of a group, and --help all lists every key that is accepted."""
 
 # Which help
 

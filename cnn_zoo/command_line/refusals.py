@@ -150,7 +150,7 @@ def refuse_with_supernet(config: Namespace) -> None:
         "quantize": (config.quantize, "its parts would need scales of their own; set it to null"),
         "ema": (config.ema, "the average of weights would mix channels that are sorted in between; set it to null"),
         "finetuning": (config.finetuning, "its parts have blocks in common with all networks; set it to null"),
-        "prune": (config.prune, "python -m cnn_zoo.search finds a smaller part of a supernet; leave it out"),
+        "prune": (config.prune, "python -m cnn_zoo.search finds a smaller subnet; leave it out"),
         "data.progressive": (
             config.data.init_args.get("progressive"),
             "each part has a resolution of its own; leave it out, and set model.space.resolutions",

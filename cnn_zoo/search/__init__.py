@@ -1,1 +1,1 @@
-"""Search: the best part of a supernet for a budget."""
+"""Search: the best subnet of a supernet for a budget."""

@@ -1,9 +1,9 @@
-"""Find the best part of a supernet for each budget, without training it again.
+"""Find the best subnet of a supernet for each budget, without training it again.
 
 python -m cnn_zoo.search --ckpt RUN/checkpoints/best.ckpt [--max_macs 2e6,4e6] [--max_params N] [--max_ms N]
 
-It measures parts on the validation images once (RUN/subnets/subnets.csv, which a stopped search continues), predicts
-the others, and measures the most promising ones. The best measured part of each budget becomes a run folder
+It measures subnets on the validation images once (RUN/subnets/subnets.csv, which a stopped search continues), predicts
+the others, and measures the most promising ones. The best measured subnet of each budget becomes a run folder
 RUN/subnets/BUDGET; only then is it tested. Any key of the run's configuration can be given another value:
 --data.root FOLDER.
 """
@@ -28,9 +28,9 @@ def make_parser() -> ArgumentParser:
         "--runs_as", choices=RUNS_AS, default="onnxruntime", help="what is timed (default: %(default)s)"
     )
     parser.add_argument("--batch_size", type=positive_int, default=1, help="images of a timed batch (default: 1)")
-    parser.add_argument("--samples", type=positive_int, default=250, help="parts measured at first (default: 250)")
+    parser.add_argument("--samples", type=positive_int, default=250, help="subnets measured at first (default: 250)")
     parser.add_argument(
-        "--finalists", type=positive_int, default=16, help="parts measured in each round of a budget (default: 16)"
+        "--finalists", type=positive_int, default=16, help="subnets measured in each round of a budget (default: 16)"
     )
     parser.add_argument("--rounds", type=positive_int, default=2, help="rounds of a budget (default: 2)")
     parser.add_argument("--seed", type=whole_number, default=0, help="of the samples and of evolution (default: 0)")

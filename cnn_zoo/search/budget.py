@@ -1,4 +1,4 @@
-"""A budget, and the run folder of the part that was chosen for it."""
+"""A budget, and the run folder of the subnet that was chosen for it."""
 
 import io
 import re
@@ -28,7 +28,7 @@ FINE_TUNING_EPOCHS, FINE_TUNING_RATE = 5, 0.1  # the latter is a factor of the s
 
 @dataclass(frozen=True)
 class Budget:
-    """The largest costs that a part may have.
+    """The largest costs that a subnet may have.
 
     Args:
         name: That of its folder, such as macs_4e6.
@@ -69,16 +69,16 @@ def read_budgets(words: dict[str, str | None]) -> list[Budget]:
 
 
 class Choice(Callback):
-    """A callback that adds to the result card how a part was chosen."""
+    """A callback that adds to the result card how a subnet was chosen."""
 
     def __init__(self, result: dict[str, Any]) -> None:
         self.result = result
 
 
 def ship(subnets: Subnets, subnet: Subnet, folder: RunFolder, config: dict[str, Any], facts: dict[str, Any]) -> float:
-    """Write the run folder of a chosen part, and return its accuracy on the test images.
+    """Write the run folder of a chosen subnet, and return its accuracy on the test images.
 
-    It contains backbone.safetensors, model.onnx, result.json, and a config.yaml that fine-tunes the part.
+    It contains backbone.safetensors, model.onnx, result.json, and a config.yaml that fine-tunes the subnet.
 
     Args:
         config: The configuration of the supernet.
@@ -116,7 +116,7 @@ def ship(subnets: Subnets, subnet: Subnet, folder: RunFolder, config: dict[str, 
 
 
 def fine_tuning(config: dict[str, Any], subnet: Subnet, folder: RunFolder, experiment: str) -> dict[str, Any]:
-    """Return the configuration that fine-tunes a part: the supernet's data, and a smaller learning rate."""
+    """Return the configuration that fine-tunes a subnet: the supernet's data, and a smaller learning rate."""
     model = config["model"]
     arguments = dict(model.get("optimizer_args") or {})
     rate = FINE_TUNING_RATE * arguments.get("lr", 0.1)

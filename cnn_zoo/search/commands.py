@@ -1,4 +1,4 @@
-"""The work of the command: measure parts, choose one for each budget, and test those."""
+"""The work of the command: measure subnets, choose one for each budget, and test those."""
 
 import argparse
 import sys
@@ -57,7 +57,7 @@ def load_supernet(checkpoint: Path, overrides: Sequence[str] = ()) -> tuple[Supe
 
 
 class Search:
-    """A search in the parts of one supernet.
+    """A search in the subnets of one supernet.
 
     Args:
         options: Those of the command.
@@ -80,28 +80,28 @@ class Search:
             self.require_possible(budget)
 
     def require_possible(self, budget: Budget) -> None:
-        """Raise UserError if the smallest part does not keep a budget that is known without timing it."""
+        """Raise UserError if the smallest subnet does not keep a budget that is known without timing it."""
         costs = self.subnets.costs(self.subnets.space.smallest)._asdict()
         for cost, bound in budget.bounds.items():
             if cost in costs and costs[cost] > bound:
-                raise UserError(f"--max_{cost} is {bound:,.6g}, but the smallest part has {costs[cost]:,} {cost}.")
+                raise UserError(f"--max_{cost} is {bound:,.6g}, but the smallest subnet has {costs[cost]:,} {cost}.")
 
     # The table
 
     def fill_table(self) -> None:
-        """Measure the first parts."""
+        """Measure the first subnets."""
         plan = self.subnets.planned(self.options.samples, self.options.seed)
         known = sum(str(architecture) in self.subnets.measured for architecture, _ in plan)
         rest = "; the others are measured now" if known < len(plan) else ""
-        print(f"{known} of {len(plan)} parts are in {self.subnets.table}{rest}.")
-        with progress("parts measured", len(plan) - known) as advance:
+        print(f"{known} of {len(plan)} subnets are in {self.subnets.table}{rest}.")
+        with progress("subnets measured", len(plan) - known) as advance:
             for architecture, kind in plan:
                 if str(architecture) not in self.subnets.measured:
                     self.subnets.measure(architecture, kind)
                     advance()
 
     def describe_predictor(self) -> str:
-        """Return how well the accuracy of a part is predicted from all other measured parts."""
+        """Return how well the accuracy of a subnet is predicted from all other measured subnets."""
         subnets = list(self.subnets.measured.values())
         accuracies = torch.tensor([subnet.val_accuracy for subnet in subnets], dtype=torch.float64)
         left_out = self.subnets.predictor().left_out
@@ -109,14 +109,14 @@ class Search:
         tau = kendall_tau(left_out, accuracies)
         tau_macs = kendall_tau([subnet.macs for subnet in subnets], accuracies)
         return (
-            f"Predicted from the other {len(subnets) - 1} parts, the accuracy of a part is {error:.2f} points off; "
+            f"Predicted from the other {len(subnets) - 1} subnets, the accuracy of a subnet is {error:.2f} points off; "
             f"Kendall's tau is {tau:.2f} (by MACs alone {tau_macs:.2f})."
         )
 
     # A budget
 
     def choose(self, budget: Budget) -> Subnet:
-        """Return the best measured part within a budget, after measuring the most promising ones."""
+        """Return the best measured subnet within a budget, after measuring the most promising ones."""
         for number in range(self.options.rounds):
             random = Random(f"{self.options.seed} {budget.name} {number}")
             ranked = evolve(self.subnets.space, self.fits(budget), self.predict_accuracy(), random)
@@ -130,19 +130,19 @@ class Search:
                 self.latency.time(known[: self.options.finalists])
         chosen = best_of(self.within(budget, self.subnets.measured.values()))
         if chosen is None:
-            raise UserError(f"No measured part has {budget}; more --rounds or --finalists may find one.")
+            raise UserError(f"No measured subnet has {budget}; more --rounds or --finalists may find one.")
         return chosen
 
     def predict_accuracy(self) -> Callable[[Sequence[Architecture]], list[float]]:
-        """Return a function that predicts the validation accuracies of parts."""
+        """Return a function that predicts the validation accuracies of subnets."""
         predictor = self.subnets.predictor()
         return lambda architectures: predictor(self.subnets.features(architectures)).tolist()
 
     def fits(self, budget: Budget) -> Callable[[Architecture], bool]:
-        """Return a function that tells whether a part keeps a budget, by its predicted time if the budget has one.
+        """Return a function that tells whether a subnet keeps a budget, by its predicted time if the budget has one.
 
         Raises:
-            UserError: Not even the smallest part keeps it.
+            UserError: Not even the smallest subnet keeps it.
         """
         predict_ms = self.predict_ms() if "ms" in budget.bounds else None
 
@@ -155,21 +155,21 @@ class Search:
         if predict_ms and not fits(self.subnets.space.smallest):
             smallest = predict_ms(self.subnets.space.smallest)
             raise UserError(
-                f"--max_ms is {budget.bounds['ms']:g}, but the smallest part takes about {smallest:.3g} ms."
+                f"--max_ms is {budget.bounds['ms']:g}, but the smallest subnet takes about {smallest:.3g} ms."
             )
         return fits
 
     def predict_ms(self) -> Callable[[Architecture], float]:
-        """Return a function that predicts the milliseconds of a part; the first call times some parts for it."""
+        """Return a function that predicts the milliseconds of a subnet; the first call times some subnets for it."""
         if self.latency is None:
             self.latency = Latency(self.subnets, self.options.runs_as, self.options.batch_size, self.out)
         latency = self.latency
-        with progress("parts timed", None) as advance:
+        with progress("subnets timed", None) as advance:
             predictor = latency.predictor(advance)
         return lambda architecture: float(predictor(latency.features([architecture]))[0])
 
     def within(self, budget: Budget, subnets: Iterable[Subnet]) -> Iterator[Subnet]:
-        """Yield those of the measured parts that keep a budget. Of a time only what was timed counts."""
+        """Yield those of the measured subnets that keep a budget. Of a time only what was timed counts."""
         milliseconds = self.latency.milliseconds if self.latency else {}
         for subnet in subnets:
             costs = {
@@ -210,14 +210,14 @@ class Search:
         measured, space = self.subnets.measured, self.subnets.space
         best = best_of(subnet for subnet in held(measured, space, None) if subnet.macs <= bound)
         if best is None:
-            return f"No uniform part that was measured has {bound:,.0f} MACs or less."
+            return f"No uniform subnet that was measured has {bound:,.0f} MACs or less."
         losses = []
         for dimension in DIMENSIONS:
             kept = best_of(subnet for subnet in held(measured, space, dimension) if subnet.macs <= bound)
             loss = f"{100 * (best.val_accuracy - kept.val_accuracy):.2f} points" if kept else "everything (too large)"
             losses.append(f"{dimension} {loss}")
         return (
-            f"What the best uniform part within {bound:,.0f} MACs loses if one dimension stays at its largest: "
+            f"What the best uniform subnet within {bound:,.0f} MACs loses if one dimension stays at its largest: "
             f"{', '.join(losses)}."
         )
 
@@ -250,7 +250,7 @@ def search(options: argparse.Namespace, overrides: Sequence[str]) -> None:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print a row for each budget, whatever the width of the terminal; columns without a value are left out."""
-    lines = [("budget", "part", "parameters", "MACs", "ms", "validation", "best uniform", "test"), *rows]
+    lines = [("budget", "subnet", "parameters", "MACs", "ms", "validation", "best uniform", "test"), *rows]
     shown = [column for column in zip(*lines, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in shown]
     for line in zip(*shown, strict=True):

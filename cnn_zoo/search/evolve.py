@@ -1,4 +1,4 @@
-"""The choice of parts: samples of all sizes, and evolution under budgets."""
+"""The choice of subnets: samples of all sizes, and evolution under budgets."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

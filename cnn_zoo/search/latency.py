@@ -1,4 +1,4 @@
-"""The time that a part takes on this machine, predicted from some that are timed."""
+"""The time that a subnet takes on this machine, predicted from some that are timed."""
 
 import csv
 import tempfile
@@ -20,18 +20,18 @@ from cnn_zoo.formats.onnx import export_onnx, open_session
 from cnn_zoo.search.ridge import Ridge
 from cnn_zoo.search.subnets import LARGEST_TABLE, Subnets
 
-TIMED = 48  # parts, for the prediction
+TIMED = 48  # subnets, for the prediction
 ROUNDS = 5
 
 
 class Latency:
-    """The milliseconds that a part takes for a batch of random images, on this machine.
+    """The milliseconds that a subnet takes for a batch of random images, on this machine.
 
     Args:
-        subnets: The parts.
+        subnets: The subnets.
         runs_as: torch or onnxruntime.
         batch_size: The images of a batch.
-        folder: Where the table of the timed parts lies. Rows of another machine are timed again.
+        folder: Where the table of the timed subnets lies. Rows of another machine are timed again.
     """
 
     def __init__(self, subnets: Subnets, runs_as: str, batch_size: int, folder: Path) -> None:
@@ -41,21 +41,21 @@ class Latency:
         self.milliseconds = self.read()
 
     def read(self) -> dict[str, float]:
-        """Return the milliseconds of the parts that were timed before, by architecture."""
+        """Return the milliseconds of the subnets that were timed before, by architecture."""
         try:
             rows = list(csv.DictReader(read_text(self.table, LARGEST_TABLE).splitlines()))
             return {row["architecture"]: float(row["ms"]) for row in rows if row["machine"] == self.machine}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.table} is damaged; delete it, then its parts are timed again.") from error
+            raise UserError(f"{self.table} is damaged; delete it, then its subnets are timed again.") from error
 
     def time(self, architectures: Sequence[Architecture], advance: Callable[[], object] = lambda: None) -> None:
-        """Time parts in turns, each as a network of its own, and write them into the table.
+        """Time subnets in turns, each as a network of its own, and write them into the table.
 
         Args:
-            architectures: The parts.
-            advance: Is called after each part that is ready to run.
+            architectures: The subnets.
+            advance: Is called after each subnet that is ready to run.
         """
         new = [architecture for architecture in architectures if str(architecture) not in self.milliseconds]
         if not new:
@@ -87,9 +87,9 @@ class Latency:
         return partial(open_session(path).run, None, {"images": images.contiguous().numpy()})
 
     def predictor(self, advance: Callable[[], object] = lambda: None) -> Ridge:
-        """Return a prediction of the milliseconds from `features`, made of TIMED measured parts of all sizes.
+        """Return a prediction of the milliseconds from `features`, made of TIMED measured subnets of all sizes.
 
-        Relative errors count, so that small and large parts are predicted alike.
+        Relative errors count, so that small and large subnets are predicted alike.
         """
         if len(self.milliseconds) < TIMED:
             by_macs = sorted(self.subnets.measured.values(), key=lambda subnet: subnet.macs)

@@ -19,12 +19,12 @@ LABELS = {"macs": "MACs an image", "params": "parameters", "ms": "milliseconds a
 
 
 def draw_front(subnets: Sequence[Subnet], milliseconds: Mapping[str, float], chosen: Sequence[Subnet]) -> "Figure":
-    """Draw a panel for each cost: a dot for each part in the color of its resolution, and the front as stairs.
+    """Draw a panel for each cost: a dot for each subnet in the color of its resolution, and the front as stairs.
 
     Args:
-        subnets: The measured parts.
+        subnets: The measured subnets.
         milliseconds: The time of those that were timed, by architecture; without any, that panel is left out.
-        chosen: The parts that were chosen for a budget, which get a ring.
+        chosen: The subnets that were chosen for a budget, which get a ring.
     """
     panels = {cost: {subnet.architecture: getattr(subnet, cost) for subnet in subnets} for cost in ("macs", "params")}
     timed = {
@@ -47,7 +47,7 @@ def draw_front(subnets: Sequence[Subnet], milliseconds: Mapping[str, float], cho
 
 
 def draw_dots(axes: "Axes", subnets: Sequence[Subnet], points: Mapping[str, Point]) -> None:
-    """Draw the parts: dots colored by resolution, crosses on the uniform ones, and the front."""
+    """Draw the subnets: dots colored by resolution, crosses on the uniform ones, and the front."""
     from matplotlib import colormaps
 
     sides = sorted({subnet.resolution for subnet in subnets})
@@ -63,7 +63,7 @@ def draw_dots(axes: "Axes", subnets: Sequence[Subnet], points: Mapping[str, Poin
 
 
 def held(subnets: Mapping[str, Subnet], space: Space, dimension: str | None) -> list[Subnet]:
-    """Return the measured uniform parts with a dimension at its largest choice; with all choices if it is None."""
+    """Return the measured uniform subnets with a dimension at its largest choice; with all choices if it is None."""
     found = []
     for architecture in uniform_architectures(space):
         if str(architecture) in subnets and (
@@ -86,7 +86,7 @@ def value_of(architecture: Architecture, dimension: str) -> int:
 
 
 def draw_dimensions(subnets: Mapping[str, Subnet], space: Space) -> "Figure":
-    """Draw the front of all uniform parts, and beside it the fronts that are left without one of the dimensions."""
+    """Draw the front of all uniform subnets, and beside it the fronts that are left without one of the dimensions."""
     figure = new_figure(WIDTH, 4.6, DPI)
     axes = figure.subplots()
     for dimension in (None, *DIMENSIONS):

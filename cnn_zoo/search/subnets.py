@@ -1,4 +1,4 @@
-"""The measured parts of a supernet, in a table that a stopped search continues."""
+"""The measured subnets of a supernet, in a table that a stopped search continues."""
 
 import csv
 import hashlib
@@ -25,7 +25,7 @@ LARGEST_TABLE = 32_000_000  # bytes
 
 @dataclass(frozen=True)
 class Subnet:
-    """A measured part.
+    """A measured subnet.
 
     Args:
         architecture: Its line of text.
@@ -45,12 +45,12 @@ class Subnet:
 
 
 class Subnets:
-    """The parts of a supernet, each measured once: calibrated, and run on the validation images.
+    """The subnets of a supernet, each measured once: calibrated, and run on the validation images.
 
     Args:
         task: The supernet, with its weights.
         data: The data module, set up for training.
-        table: The CSV file of the measured parts. It is written after each part, so that a search can be stopped.
+        table: The CSV file of the measured subnets. It is written after each subnet, so that a search can be stopped.
         key: What the measurements depend on besides the architecture, see `fingerprint`.
 
     Raises:
@@ -67,11 +67,11 @@ class Subnets:
         return self.task.space
 
     def costs(self, architecture: Architecture) -> Costs:
-        """Return parameters and MACs of a part."""
+        """Return parameters and MACs of a subnet."""
         return costs(architecture, **self.task.sizes)
 
     def measure(self, architecture: Architecture, kind: str) -> Subnet:
-        """Return a part with its accuracy on the validation images, measured unless it is in the table."""
+        """Return a subnet with its accuracy on the validation images, measured unless it is in the table."""
         text = str(architecture)
         if text not in self.measured:
             accuracy = self.accuracy(self.network(architecture), "val")
@@ -81,7 +81,7 @@ class Subnets:
 
     def network(self, architecture: Architecture) -> nn.Module:
         """Return a calibrated network of its own, in eval mode."""
-        return self.task.part_alone(architecture, self.data)
+        return self.task.subnet_alone(architecture, self.data)
 
     @torch.no_grad()
     def accuracy(self, network: nn.Module, name: str) -> float:
@@ -107,7 +107,7 @@ class Subnets:
         return list(plan.items())
 
     def predictor(self) -> Ridge:
-        """Return a prediction of the validation accuracy, from the features of all measured parts."""
+        """Return a prediction of the validation accuracy, from the features of all measured subnets."""
         subnets = list(self.measured.values())
         accuracies = torch.tensor([subnet.val_accuracy for subnet in subnets], dtype=torch.float64)
         return Ridge(self.features([Architecture.parse(subnet.architecture) for subnet in subnets]), accuracies)
@@ -127,7 +127,7 @@ class Subnets:
 
 
 def read_table(path: Path, key: str) -> list[Subnet]:
-    """Return the measured parts in a table; none if there is no file.
+    """Return the measured subnets in a table; none if there is no file.
 
     Raises:
         UserError: They belong to another checkpoint or to other images, or the file is damaged.
@@ -151,7 +151,7 @@ def read_table(path: Path, key: str) -> list[Subnet]:
 
 
 def read_row(row: dict[str, str]) -> Subnet:
-    """Return the part that a row of the table describes."""
+    """Return the subnet that a row of the table describes."""
     texts = {field.name: row[field.name] for field in fields(Subnet)}
     Architecture.parse(texts["architecture"])
     return Subnet(
@@ -173,5 +173,5 @@ def fingerprint(checkpoint: Path, data: ImageData) -> str:
 
 
 def best_of(subnets: Iterable[Subnet]) -> Subnet | None:
-    """Return the part of the highest validation accuracy, the cheaper one of two equal ones; None if there is none."""
+    """Return the subnet of the highest validation accuracy, of equal ones the cheaper; None if there is none."""
     return max(subnets, key=lambda subnet: (subnet.val_accuracy, -subnet.macs), default=None)

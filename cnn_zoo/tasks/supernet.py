@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnn_zoo.analysis.batch_norm import recalibrate
-from cnn_zoo.analysis.elastic import Skeleton, extract, make_transforms, part, sort_channels
+from cnn_zoo.analysis.elastic import Skeleton, extract, make_transforms, sort_channels, subnet_weights
 from cnn_zoo.analysis.space import Space
 from cnn_zoo.backbones.once_for_all import Architecture
 from cnn_zoo.errors import UserError
@@ -24,9 +24,9 @@ PLAIN_BATCH = 200
 
 
 class Supernet(Classification):
-    """A task that trains the largest network of Once-for-All so that its parts work, https://arxiv.org/abs/1908.09791.
+    """A task that trains the largest network of Once-for-All so that its subnets work, https://arxiv.org/abs/1908.09791.
 
-    In each step it draws parts of the open choices, and learns from the mean of their losses. Their batch norms
+    In each step it draws subnets of the open choices, and learns from the mean of their losses. Their batch norms
     normalize by the batch. The backbone of every checkpoint is the largest network, whose batch norms are calibrated on
     2,000 training images without augmentation.
 
@@ -40,9 +40,9 @@ class Supernet(Classification):
             choices for this size of images.
         phases: A list of phases. Each has a `share` of the training and a `rate`, the factor of the learning rate. It
             opens so many choices, the largest first, of `kernel`, `depth` and `expand`. `subnets` is the number of
-            parts in a step; `sandwich` adds the largest and the smallest. None is progressive shrinking.
-        distill: The part of the loss that compares with the largest network, from 0 to 1; the rest is that of the
-            labels. The teacher is the largest network as it was before the first part was trained, or in a sandwich
+            subnets in a step; `sandwich` adds the largest and the smallest. None is progressive shrinking.
+        distill: The share of the loss that compares with the largest network, from 0 to 1; the rest is that of the
+            labels. The teacher is the largest network as it was before the first subnet was trained, or in a sandwich
             as it is.
         warmup: The fraction of the training in which the learning rate first rises.
         label_smoothing, test_flip, optimizer, optimizer_args: As in `Classification`.
@@ -68,7 +68,7 @@ class Supernet(Classification):
             raise UserError(f"model.distill is {distill}; it must be from 0 (labels alone) to 1 (the teacher alone).")
         if distill and plan[0].shrinks and not plan[0].sandwich:
             raise UserError(
-                f"model.distill is {distill}, but the first of model.phases trains parts before there is a teacher; "
+                f"model.distill is {distill}, but the first of model.phases trains subnets before there is a teacher; "
                 "set sandwich: true in it, begin with the largest network alone, or set model.distill to 0."
             )
         super().__init__(
@@ -95,14 +95,14 @@ class Supernet(Classification):
         self._validated: list[tuple[nn.Module, list[Scores]]] = []  # networks, and the scores that they count for
         self._calibrated_at: int | None = None  # the step whose weights the statistics of the largest network fit
 
-    # Parts
+    # Subnets
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the parameters of the largest network and the transforms of its kernels, by name."""
         return dict(self.backbone.named_parameters()), dict(self.transforms.items())
 
     def drawn(self, step: int) -> Iterator[Architecture]:
-        """Yield the parts to train in a step, the largest network first in a sandwich.
+        """Yield the subnets to train in a step, the largest network first in a sandwich.
 
         They follow from seed and step alone: so all processes draw the same, and a training continues exactly.
         """
@@ -118,8 +118,8 @@ class Supernet(Classification):
         """Return the sizes of the data: num_classes, in_channels, image_size."""
         return {name: self.hparams[name] for name in ("num_classes", "in_channels", "image_size")}
 
-    def part_alone(self, architecture: Architecture, data: Any) -> nn.Module:
-        """Return a network of its own with the weights of a part, calibrated on a data module's training images."""
+    def subnet_alone(self, architecture: Architecture, data: Any) -> nn.Module:
+        """Return a network of its own with the weights of a subnet, calibrated on a data module's training images."""
         network = extract(*self.weights(), architecture, **self.sizes)
         recalibrate(network, self.plain_images(data, "train", CALIBRATION_IMAGES))
         return network
@@ -169,7 +169,7 @@ class Supernet(Classification):
         answers = self.answers(images) if phase.shrinks and not phase.sandwich else None
         losses = []
         for architecture in self.drawn(self.global_step):
-            logits = self.skeleton(architecture, part(*self.weights(), architecture), images)
+            logits = self.skeleton(architecture, subnet_weights(*self.weights(), architecture), images)
             loss = self.loss(logits, labels, *mixture)
             self.train_scores.update(loss, logits, labels)
             if answers is not None:
@@ -197,7 +197,7 @@ class Supernet(Classification):
         self.largest_scores.reset()
         self.smallest_scores.reset()
         data = self.trainer.datamodule
-        smallest, middle = self.part_alone(self.space.smallest, data), self.part_alone(self.space.middle, data)
+        smallest, middle = self.subnet_alone(self.space.smallest, data), self.subnet_alone(self.space.middle, data)
         self._validated = [(self.backbone, [self.largest_scores]), (smallest, [self.smallest_scores]), (middle, [])]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -2,9 +2,10 @@
 
 python experiments/benchmarks/once_for_all.py RUN [RUN …] | tee experiments/benchmarks/once_for_all.txt
 
-For each run: the test accuracy of five parts, with batch norms of their own and with those of the largest network. For
-the first run besides: whether 50 random parts answer alike as slices, as networks of their own, read again from a file,
-and in onnxruntime; and how well the accuracy of 50 held-out parts is predicted, if `cnn_zoo.search` has measured some.
+For each run: the test accuracy of five subnets, with batch norms of their own and with those of the largest network.
+For the first run besides: whether 50 random subnets answer alike as slices, as networks of their own, read again from a
+file, and in onnxruntime; and how well the accuracy of 50 held-out subnets is predicted, if `cnn_zoo.search` has
+measured some.
 """
 
 import copy
@@ -17,7 +18,7 @@ from random import Random
 import torch
 
 from cnn_zoo import load_backbone
-from cnn_zoo.analysis.elastic import part
+from cnn_zoo.analysis.elastic import subnet_weights
 from cnn_zoo.backbones.once_for_all import Architecture
 from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.formats.description import NetworkDescription
@@ -39,7 +40,7 @@ COMPARED, HELD_OUT = 50, 50
 
 
 def compare_five(subnets: Subnets) -> None:
-    """Print the test accuracy of five parts, calibrated and not."""
+    """Print the test accuracy of five subnets, calibrated and not."""
     subnets.data.setup("test")
     largest = dict(subnets.task.backbone.named_buffers())
     for text in FIVE:
@@ -55,7 +56,7 @@ def compare_five(subnets: Subnets) -> None:
 
 @torch.no_grad()
 def compare_answers(subnets: Subnets) -> None:
-    """Print the largest differences between the logits of random parts in four forms."""
+    """Print the largest differences between the logits of random subnets in four forms."""
     task, data = subnets.task, subnets.data
     images = next(task.plain_images(data, "val", 200))
     sample = sample_evenly(task.space, lambda architecture: subnets.costs(architecture).macs, Random(0))
@@ -65,7 +66,7 @@ def compare_answers(subnets: Subnets) -> None:
             network = subnets.network(architecture)
             logits = network(images)
             alone = copy.deepcopy(network).train()(images)
-            sliced = task.skeleton(architecture, part(*task.weights(), architecture), images)
+            sliced = task.skeleton(architecture, subnet_weights(*task.weights(), architecture), images)
             slices = max(slices, float((alone - sliced).abs().max()))
             owner = Classification("ofa", **task.sizes, backbone_args={"architecture": str(architecture)})
             owner.backbone.load_state_dict(network.state_dict())
@@ -73,14 +74,14 @@ def compare_answers(subnets: Subnets) -> None:
             save_backbone(owner.backbone, path, NetworkDescription.of_task(owner, data))
             files = max(files, float((load_backbone(path)(images) - logits).abs().max()))
             onnx = max(onnx, export_onnx(network, Path(folder) / "model.onnx", images))
-    print(f"{COMPARED} parts, largest difference of a logit: slice {slices:.1e}, file {files:.1e}, ONNX {onnx:.1e}")
+    print(f"{COMPARED} subnets, largest difference of a logit: slice {slices:.1e}, file {files:.1e}, ONNX {onnx:.1e}")
 
 
 def compare_predictions(subnets: Subnets) -> None:
-    """Print the rank correlation of predicted and measured accuracies of held-out parts."""
+    """Print the rank correlation of predicted and measured accuracies of held-out subnets."""
     measured = [subnet for subnet in subnets.measured.values() if subnet.kind != "found"]
     if len(measured) <= 2 * HELD_OUT:
-        print(f"{len(measured)} parts are measured; run cnn_zoo.search with more --samples first.")
+        print(f"{len(measured)} subnets are measured; run cnn_zoo.search with more --samples first.")
         return
     Random(0).shuffle(measured)
     features = subnets.features([Architecture.parse(subnet.architecture) for subnet in measured])
@@ -89,7 +90,9 @@ def compare_predictions(subnets: Subnets) -> None:
     tau = kendall_tau(predicted, accuracies[:HELD_OUT])
     by_macs = kendall_tau(features[:HELD_OUT, -1], accuracies[:HELD_OUT])
     error = 100 * float((predicted - accuracies[:HELD_OUT]).abs().mean())
-    print(f"{HELD_OUT} held-out parts: Kendall's tau {tau:.2f}, by MACs alone {by_macs:.2f}; error {error:.2f} points")
+    print(
+        f"{HELD_OUT} held-out subnets: Kendall's tau {tau:.2f}, by MACs alone {by_macs:.2f}; error {error:.2f} points"
+    )
 
 
 def main() -> None:
@@ -97,7 +100,7 @@ def main() -> None:
         checkpoint = Path(run) / "checkpoints" / "best.ckpt"
         task, data, _ = load_supernet(checkpoint)
         subnets = Subnets(task, data, Path(run) / "subnets" / "subnets.csv", fingerprint(checkpoint, data))
-        print(f"\n{Path(run).parent}\n{'part':50} {'params':>8} {'MACs':>11} {'test':>9} {'not calib.':>10}")
+        print(f"\n{Path(run).parent}\n{'subnet':50} {'params':>8} {'MACs':>11} {'test':>9} {'not calib.':>10}")
         compare_five(subnets)
         if number == 0:
             compare_answers(subnets)
