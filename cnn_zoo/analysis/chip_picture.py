@@ -104,7 +104,7 @@ def draw_energy(axes: "Axes", points: Sequence[Mapping[str, Any]]) -> None:
         if any(heights):
             axes.bar(places, heights, bottom=bottom, color=f"C{i}", label=level)
             bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
-    axes.set(ylabel="energy an image (µJ)", xticks=places, xlim=(-0.7, len(points) - 0.3))
+    axes.set(ylabel="energy per image (µJ)", xticks=places, xlim=(-0.7, len(points) - 0.3))
     size = 8 if len(points) <= 80 else 5
     axes.set_xticklabels([point["name"] for point in points], rotation=90, fontsize=size, parse_math=False)
     axes.grid(axis="y", alpha=0.3)
