@@ -201,7 +201,7 @@ def draw_pictures(recipes: Sequence[Recipe], named_runs: Sequence[tuple[str, Run
         figures = {
             "accuracy-parameters": accuracy_against_cost(recipes, "params", "parameters"),
             "accuracy-macs": accuracy_against_cost(recipes, "macs", "MACs an image"),
-            "accuracy-energy": accuracy_against_cost(recipes, "energy_uj", "energy an image (µJ, an estimate)"),
+            "accuracy-energy": accuracy_against_cost(recipes, "energy_uj", "energy per image (µJ, an estimate)"),
             "accuracy-memory": accuracy_against_cost(recipes, "sram_kb", "peak activation memory (kB)"),
             "curves": training_curves_of(named_runs),
         }
