@@ -51,6 +51,7 @@ def test_warmup_cosine_ends_at_its_final_rate():
     ("path", "arguments", "message"),
     [
         (f"{TORCH}.OneCycleLR", {}, "needs the argument 'max_lr'; it accepts max_lr"),
+        (f"{TORCH}.OneCycleLR", {"max_lr": 1, "pct_start": 1 / STEPS}, "training is too short for .*OneCycleLR"),
         (f"{TORCH}.OneCycle", {}, "cannot be imported"),
         (f"{TORCH}.StepLR", {"stepsize": 3}, "takes no argument 'stepsize'; it accepts step_size"),
     ],

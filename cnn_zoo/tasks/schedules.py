@@ -91,14 +91,23 @@ def make_schedule(path: str, optimizer: Optimizer, arguments: dict[str, Any], le
     keeps torch's `total_iters`, because it is a warm-up.
 
     Raises:
-        UserError: The path cannot be imported, a length is not above 0, or the schedule refuses its arguments.
+        UserError: The path cannot be imported, a length is not above 0 or too short, or the schedule refuses its
+            arguments.
     """
     for name in {*LENGTHS, "step_size"} & arguments.keys():
         if isinstance(arguments[name], int | float) and arguments[name] <= 0:
             raise UserError(f"model.scheduler_args.{name} is {arguments[name]}; a length must be above 0.")
     lengths = {key: length for key in LENGTHS} | {"step_size_up": max(1, length // 2)}
     left_out = {key: lengths[key] for key in lengths_left_out(path, arguments)}
-    return call_checked(import_object(path, SCHEDULES), path, optimizer, **left_out | arguments)
+    try:
+        return call_checked(import_object(path, SCHEDULES), path, optimizer, **left_out | arguments)
+    except UserError as error:
+        if not isinstance(error.__cause__, ZeroDivisionError):
+            raise
+        raise UserError(
+            f"The training is too short for {path}: one of its phases would have no step; train for more steps, or "
+            "choose another model.scheduler."
+        ) from error
 
 
 def lengths_left_out(path: str, arguments: dict[str, Any]) -> list[str]:
