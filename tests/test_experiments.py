@@ -27,7 +27,7 @@ SIZES = {
     "CIFAR10": {"num_classes": 10, "in_channels": 3, "image_size": 32},
     "FashionMNIST": {"num_classes": 10, "in_channels": 1, "image_size": 28},
 }
-FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=2"]
+FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=6", "--trainer.limit_val_batches=2"]
 FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false"]
 FEW += [f"--{key}=null" for key in ("export", "curves", "network_pictures", "confusion_pictures", "calibration")]
 
@@ -115,4 +115,4 @@ def test_an_experiment_takes_a_few_steps_on_the_sample(path, invoke, tmp_path):
     (path_of_card,) = runs.rglob("result.json")
     card = json.loads(path_of_card.read_text())
     assert card["test_images"] == 16 and math.isfinite(card["test_loss"])
-    assert torch.load(path_of_card.parent / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+    assert torch.load(path_of_card.parent / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
