@@ -121,26 +121,31 @@ class Supernet(Classification):
     def subnet_alone(self, architecture: Architecture, data: Any) -> nn.Module:
         """Return a network of its own with the weights of a subnet, calibrated on a data module's training images."""
         network = extract(*self.weights(), architecture, **self.sizes)
-        recalibrate(network, self.plain_images(data, "train", CALIBRATION_IMAGES))
+        recalibrate(network, self.calibration_images(data))
         return network
 
-    def plain_images(self, data: Any, name: str, count: int) -> Iterator[Tensor]:
+    def calibration_images(self, data: Any) -> Iterator[Tensor]:
+        """Yield batches of training images for batch norms. Each batch has images of all classes."""
+        return self.plain_images(data, "train", CALIBRATION_IMAGES, mixed=True)
+
+    def plain_images(self, data: Any, name: str, count: int, mixed: bool = False) -> Iterator[Tensor]:
         """Yield batches of images without augmentation, on the device and in the precision of the weights.
 
         Args:
             data: A data module.
             name: The set: train, val or test.
             count: The number of images.
+            mixed: Whether each batch is spaced over the whole set, instead of the images in their order.
         """
         like = self.backbone.head[-1].bias
-        for images in data.plain(name, count, PLAIN_BATCH):
+        for images in data.plain(name, count, PLAIN_BATCH, mixed):
             yield images.to(like).to(memory_format=torch.channels_last)
 
     def calibrate(self) -> None:
         """Set the statistics of the largest network, unless they fit the present weights."""
         if self._calibrated_at != self.global_step:
             training = self.backbone.training
-            recalibrate(self.backbone, self.plain_images(self.trainer.datamodule, "train", CALIBRATION_IMAGES))
+            recalibrate(self.backbone, self.calibration_images(self.trainer.datamodule))
             self.backbone.train(training)
             self._calibrated_at = self.global_step
 
