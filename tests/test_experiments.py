@@ -86,6 +86,13 @@ def test_a_study_tells_how_the_run_is_trained_that_it_starts_from(path, plan, tm
         check_words(plan.arm, read_study(path).words(plan))
 
 
+def test_the_subnets_from_scratch_are_those_of_the_comparison():
+    arms = read_study(ROOT / "experiments" / "studies" / "ofa_scratch.yaml").arms.values()
+    compared = run_path(str(ROOT / "experiments" / "benchmarks" / "once_for_all.py"))["FIVE"]
+    trained = [arm["model.backbone_args.architecture"] for arm in arms]
+    assert trained == [*compared, compared[0], compared[2]]
+
+
 def test_own_images_are_a_folder_of_jpegs_of_many_sizes(tmp_path):
     run_path(str(ROOT / "experiments" / "own_images.py"))["main"]([str(tmp_path)])
     data = ImageFolder(str(tmp_path), 32)
