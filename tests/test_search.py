@@ -147,16 +147,26 @@ def test_the_test_images_are_read_after_the_last_choice(searched):
     assert happened.count("measure") == 12 and happened.index("read test") > 12
 
 
-def test_a_time_is_measured_and_kept(trained, tmp_path, invoke):
+def height(folder):
+    with Image.open(folder / "front.png") as picture:
+        return picture.height
+
+
+def test_a_time_is_measured_and_kept(trained, searched, tmp_path, invoke):
     words = ["--ckpt", trained, *FEW, "--max_ms", 1000, "--runs_as", "torch", "--out", tmp_path]
     result = invoke(search.main, *words)
     assert result.status == 0, result.err
+    for work in ("subnets measured: 8", r"ms <= 1,000, round 1: \d", r"subnets timed: \d"):
+        assert re.search(rf"^{work} in \d+ s$", result.out, re.MULTILINE)
     chosen = card(tmp_path / "ms_1000")
     timed = {row["architecture"]: float(row["ms"]) for row in rows(tmp_path, "latency_torch_1.csv")}
     assert chosen["ms"] == timed[chosen["backbone_args"]["architecture"]] <= 1000
     assert_refused(
         invoke(search.main, *words, "--max_ms", 1e-5), "--max_ms is 1e-05, but the smallest subnet takes about"
     )
+    tall = height(tmp_path)
+    assert invoke(search.main, "--ckpt", trained, *FEW, "--runs_as", "torch", "--out", tmp_path).status == 0
+    assert height(tmp_path) == tall > height(searched)  # the times are still shown
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,14 @@ class Search:
             )
         return fits
 
+    def make_latency(self) -> Latency:
+        """Return the times of the subnets that this machine has timed before."""
+        return Latency(self.subnets, self.options.runs_as, self.options.batch_size, self.out)
+
     def predict_ms(self) -> Callable[[Architecture], float]:
         """Return a function that predicts the milliseconds of a subnet; the first call times some subnets for it."""
         if self.latency is None:
-            self.latency = Latency(self.subnets, self.options.runs_as, self.options.batch_size, self.out)
+            self.latency = self.make_latency()
         latency = self.latency
         with progress("subnets timed", None) as advance:
             predictor = latency.predictor(advance)
@@ -231,7 +235,7 @@ def search(options: argparse.Namespace, overrides: Sequence[str]) -> None:
         print(found.describe_predictor())
         chosen = [(budget, found.choose(budget)) for budget in found.budgets]
         measured, space = found.subnets.measured, found.subnets.space
-        milliseconds = found.latency.milliseconds if found.latency else {}
+        milliseconds = (found.latency or found.make_latency()).milliseconds  # those of an earlier search, too
         figures = {
             "front.png": draw_front(list(measured.values()), milliseconds, [subnet for _, subnet in chosen]),
             "dimensions.png": draw_dimensions(measured, space),
@@ -263,6 +267,8 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 def progress(what: str, total: int | None) -> Iterator[Callable[[], object]]:
     """Yield a function to call after each piece of work: a bar on a terminal, or else a line now and then.
 
+    After the last piece another line has the seconds.
+
     Args:
         what: What is counted.
         total: The number of pieces; None if it is not known.
@@ -273,7 +279,8 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], object]]:
         with tqdm(desc=what, total=total, disable=total == 0) as bar:
             yield bar.update
         return
-    done, told = 0, time.monotonic()
+    done, started = 0, time.monotonic()
+    told = started
 
     def advance() -> None:
         nonlocal done, told
@@ -283,3 +290,5 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], object]]:
             print(f"{what}: {done}" if total is None else f"{what}: {done} of {total}", flush=True)
 
     yield advance
+    if done:
+        print(f"{what}: {done} in {time.monotonic() - started:.0f} s", flush=True)
