@@ -4,16 +4,19 @@ python experiments/benchmarks/once_for_all.py RUN [RUN …] | tee experiments/be
 
 For each run: the test accuracy of five subnets, with batch norms of their own and with those of the largest network.
 For the first run besides: whether 50 random subnets answer alike as slices, as networks of their own, read again from a
-file, and in onnxruntime; and how well the accuracy of 50 held-out subnets is predicted, if `cnn_zoo.search` has
-measured some.
+file, and in onnxruntime. If `cnn_zoo.search` has measured subnets of this run: how well the accuracy of 50 held-out
+subnets is predicted, and how much better each chosen subnet is than the best uniform one. If it has timed subnets: how
+well the time of 16 others is predicted.
 """
 
 import copy
+import json
 import sys
 import tempfile
 from itertools import islice
 from pathlib import Path
 from random import Random
+from statistics import median
 
 import torch
 
@@ -25,18 +28,21 @@ from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.formats.onnx import export_onnx
 from cnn_zoo.search.commands import load_supernet
 from cnn_zoo.search.evolve import sample_evenly
+from cnn_zoo.search.latency import Latency
+from cnn_zoo.search.pictures import held
 from cnn_zoo.search.ridge import Ridge, kendall_tau
-from cnn_zoo.search.subnets import Subnets, fingerprint
+from cnn_zoo.search.subnets import Subnets, best_of, fingerprint
 from cnn_zoo.tasks import Classification
 
-FIVE = [  # of about 1.5, 3.4, 6, 10 and 20 million MACs; all are uniform
+FIVE = [  # of 1.4, 3.4, 6.0, 10.6 and 20.5 million MACs; all are uniform
     "20px 3x3 | 3x3 | 3x3",
     "32px 3x3 | 3x3 | 3x3",
     "24px 5x3 5x3 5x3 | 5x3 5x3 5x3 | 5x3 5x3 5x3",
     "32px 5x3 5x3 5x3 | 5x3 5x3 5x3 | 5x3 5x3 5x3",
     "32px 5x6 5x6 5x6 | 5x6 5x6 5x6 | 5x6 5x6 5x6",
 ]
-COMPARED, HELD_OUT = 50, 50
+COMPARED, HELD_OUT, TIMED = 50, 50, 16
+RUNS_AS, BATCH_SIZE = "onnxruntime", 1  # what `cnn_zoo.search` times by default
 
 
 def compare_five(subnets: Subnets) -> None:
@@ -95,6 +101,51 @@ def compare_predictions(subnets: Subnets) -> None:
     )
 
 
+def compare_choices(subnets: Subnets) -> None:
+    """Print the accuracy of each chosen subnet, and of the best uniform one within the same budget."""
+    cards = [json.loads(path.read_text()) for path in sorted(subnets.table.parent.glob("*/result.json"))]
+    for card in sorted(cards, key=lambda card: sorted(card["budget"].items())):
+        if "ms" in card["budget"]:
+            continue  # few uniform subnets are timed
+        uniform = best_of(
+            subnet
+            for subnet in held(subnets.measured, subnets.space, None)
+            if all(getattr(subnet, cost) <= bound for cost, bound in card["budget"].items())
+        )
+        if uniform is None:
+            continue
+        test = subnets.accuracy(subnets.network(Architecture.parse(uniform.architecture)), "test")
+        budget = ", ".join(f"{cost} <= {bound:,.0f}" for cost, bound in card["budget"].items())
+        print(f"{budget}: {card['backbone_args']['architecture']}, at best uniform {uniform.architecture}")
+        for name, chosen, other in (
+            ("validation", card["val_accuracy"], uniform.val_accuracy),
+            ("test", card["test_accuracy"], test),
+        ):
+            gain = 100 * (chosen - other)
+            print(f"    {name:10} {chosen:.2%}, {other:.2%}, difference {gain:+.2f} points", flush=True)
+
+
+def compare_times(subnets: Subnets) -> None:
+    """Print how well the time of subnets is predicted that were not timed before."""
+    known = Latency(subnets, RUNS_AS, BATCH_SIZE, subnets.table.parent)
+    if not known.milliseconds:
+        print("No subnet is timed on this machine; run cnn_zoo.search with --max_ms first.")
+        return
+    sample = sample_evenly(subnets.space, lambda architecture: subnets.costs(architecture).macs, Random(1))
+    others = (architecture for architecture in sample if str(architecture) not in known.milliseconds)
+    chosen = list(dict.fromkeys(islice(others, TIMED)))
+    with tempfile.TemporaryDirectory() as folder:
+        held_out = Latency(subnets, RUNS_AS, BATCH_SIZE, Path(folder))  # a table of its own: these stay held out
+        held_out.time(chosen)
+    predicted = known.predictor()(known.features(chosen)).tolist()
+    timed = [held_out.milliseconds[str(architecture)] for architecture in chosen]
+    error = median(abs(a - b) / b for a, b in zip(predicted, timed, strict=True))
+    print(
+        f"{len(chosen)} held-out subnets in {RUNS_AS}, {min(timed):.2f} to {max(timed):.2f} ms, predicted from "
+        f"{len(known.milliseconds)}: median error {error:.1%}, Kendall's tau {kendall_tau(predicted, timed):.2f}"
+    )
+
+
 def main() -> None:
     for number, run in enumerate(sys.argv[1:]):
         checkpoint = Path(run) / "checkpoints" / "best.ckpt"
@@ -105,6 +156,8 @@ def main() -> None:
         if number == 0:
             compare_answers(subnets)
             compare_predictions(subnets)
+            compare_choices(subnets)
+            compare_times(subnets)
 
 
 if __name__ == "__main__":
