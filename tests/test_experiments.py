@@ -28,7 +28,7 @@ SIZES = {
     "FashionMNIST": {"num_classes": 10, "in_channels": 1, "image_size": 28},
 }
 FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=6", "--trainer.limit_val_batches=2"]
-FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false"]
+FEW += ["--trainer.limit_test_batches=2", "--trainer.logger=false", "--trainer.check_val_every_n_epoch=1"]
 FEW += [f"--{key}=null" for key in ("export", "curves", "network_pictures", "confusion_pictures", "calibration")]
 
 
