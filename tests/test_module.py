@@ -296,13 +296,3 @@ def test_plain_images_are_spread_evenly_over_a_set():
     images = torch.cat(list(data.plain("val", 3, 2)))
     assert torch.equal(images, normalize(data.images("val", torch.tensor([0, 83, 166])), data.mean, data.std))
     assert sum(len(batch) for batch in data.plain("val", 10_000)) == len(data.sets["val"][1]) == 167
-
-
-def test_mixed_batches_are_each_spread_over_the_whole_set():
-    data = ready(MNIST(sample=True))  # its images lie in the order of their classes
-    count = len(data.sets["val"][1])
-    batches = list(data.plain("val", count, 50, mixed=True))
-    assert [len(batch) for batch in batches] == [42, 42, 42, 41]
-    in_order = torch.cat(list(data.plain("val", count, 50)))
-    for first, batch in enumerate(batches):
-        assert torch.equal(batch, in_order[first::4])

@@ -7,13 +7,14 @@ import re
 import pytest
 import torch
 import yaml
-from conftest import assert_refused
+from conftest import assert_refused, ready
 from PIL import Image
-from test_supernet import RECIPE
+from test_supernet import RECIPE, make
 
 from cnn_zoo import fit, load_backbone
 from cnn_zoo.analysis.space import Space
 from cnn_zoo.command_line.run import run
+from cnn_zoo.data import MNIST
 from cnn_zoo.data.module import ImageData
 from cnn_zoo.formats.onnx import open_session
 from cnn_zoo.report import __main__ as report
@@ -211,3 +212,13 @@ def test_a_larger_sample_contains_the_smaller_one():
     few, many = subnets.planned(80, 0), subnets.planned(100, 0)
     assert many[:80] == few and len(many) == 100
     assert [kind for _, kind in many].count("uniform") == 72
+
+
+def test_the_batches_that_calibrate_have_all_classes(monkeypatch):
+    monkeypatch.setattr(supernet, "CALIBRATION_IMAGES", 200)
+    monkeypatch.setattr(supernet, "PLAIN_BATCH", 20)
+    data = ready(MNIST(sample=True))
+    images, labels = data.sets["train"]
+    data.sets["train"] = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(images.shape), labels  # an image is its class
+    batches = list(make().calibration_images(data))
+    assert len(batches) == 10 and {len(batch[:, 0, 0, 0].unique()) for batch in batches} == {10}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnn_zoo import fit, predict, test
 from cnn_zoo.data import CIFAR10, MNIST, FashionMNIST, ImageFolder
-from cnn_zoo.data.split import Split, class_numbers, stratified_folds, stratified_split
+from cnn_zoo.data.split import Split, class_numbers, spread, stratified_folds, stratified_split
 from cnn_zoo.errors import UserError
 from cnn_zoo.formats.backbone_file import load_classifier
 from cnn_zoo.formats.onnx import open_session
@@ -265,3 +265,15 @@ def test_refusals_leave_nothing(words, message, invoke, tmp_path):
     words = ["--config", QUICK, "--data=CIFAR10", "--data.sample=true", "--data.batch_size=16", *words.split()]
     assert_refused(invoke(fit.main, *words, "--trainer.default_root_dir", tmp_path / "runs"), message)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_mixed_batches_are_each_spread_over_the_whole_set():
+    in_order, mixed = (spread(1000, 167, 50, mixed) for mixed in (False, True))
+    assert [len(batch) for batch in in_order] == [50, 50, 50, 17] and [len(batch) for batch in mixed] == [
+        42,
+        42,
+        42,
+        41,
+    ]
+    assert all(torch.equal(batch, torch.cat(in_order)[first::4]) for first, batch in enumerate(mixed))
+    assert (int(in_order[0][0]), int(in_order[-1][-1])) == (0, 999)

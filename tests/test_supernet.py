@@ -5,12 +5,11 @@ import json
 import pytest
 import torch
 import yaml
-from conftest import assert_refused, ready
+from conftest import assert_refused
 from lightning.pytorch import Callback
 
 from cnn_zoo import export, fit, load_backbone, test
 from cnn_zoo.analysis.elastic import make_transforms
-from cnn_zoo.data import MNIST
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import Supernet, supernet
 
@@ -112,15 +111,6 @@ def test_a_sandwich_is_the_largest_the_smallest_and_some_between():
     largest, smallest, between = task.drawn(0)
     assert (largest, smallest) == (task.space.largest, task.space.smallest) and between in task.space
     assert task.teacher is None
-
-
-def test_the_batches_that_calibrate_have_all_classes(monkeypatch):
-    monkeypatch.setattr(supernet, "CALIBRATION_IMAGES", 200)
-    data = ready(MNIST(sample=True))
-    images, labels = data.sets["train"]
-    data.sets["train"] = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(images.shape), labels  # an image is its class
-    batches = list(make().calibration_images(data))
-    assert len(batches) == 10 and {len(batch[:, 0, 0, 0].unique()) for batch in batches} == {10}
 
 
 def batch_of_four():

@@ -1,6 +1,5 @@
 """The base class of the data modules: it reads, splits and keeps a data set, and makes batches of it."""
 
-import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from cnn_zoo.data.contact_sheet import SAMPLES, read_sheet
 from cnn_zoo.data.download import data_root
 from cnn_zoo.data.normalize import constants, normalize, to_channels
 from cnn_zoo.data.resize import resize
-from cnn_zoo.data.split import Split, class_numbers
+from cnn_zoo.data.split import Split, class_numbers, spread
 from cnn_zoo.errors import UserError
 
 
@@ -191,19 +190,8 @@ class ImageData(LightningDataModule):
         return resize(chosen, self.image_size)
 
     def plain(self, name: str, count: int, batch_size: int = 64, mixed: bool = False) -> Iterator[Tensor]:
-        """Yield `count` normalized images of a set in batches, evenly spaced over it (and so over its classes).
-
-        Args:
-            name: The set: train, val or test.
-            count: The number of images.
-            batch_size: The largest number of images in a batch.
-            mixed: Whether each batch is spaced over the whole set, too, instead of the images in their order. Own
-                images lie in the order of their classes.
-        """
-        total = len(self.sets[name][1])
-        chosen = torch.linspace(0, total - 1, min(count, total)).long()
-        batches = math.ceil(len(chosen) / batch_size)
-        for indices in [chosen[i::batches] for i in range(batches)] if mixed else chosen.split(batch_size):
+        """Yield `count` normalized images of a set in batches, chosen by `spread`."""
+        for indices in spread(len(self.sets[name][1]), count, batch_size, mixed):
             yield normalize(self.images(name, indices), self.mean, self.std).contiguous()
 
     def split(self, images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

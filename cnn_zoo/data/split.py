@@ -1,6 +1,7 @@
 """The choice of images in a data set: some classes, the validation split, and a part of the training images."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -168,6 +169,21 @@ def balanced(labels: Tensor, count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     classes = [(labels == label).nonzero().flatten() for label in labels.unique().tolist()]
     return torch.cat([of[torch.randperm(len(of), generator=generator)[:count]] for of in classes]).sort().values
+
+
+def spread(total: int, count: int, batch_size: int, mixed: bool = False) -> list[Tensor]:
+    """Return the indices of at most `count` images in batches, int64 (N), evenly spaced over a set.
+
+    Args:
+        total: The number of images of the set.
+        count: The number of images to choose.
+        batch_size: The largest number of images in a batch.
+        mixed: Whether each batch is spaced over the whole set, too. Otherwise the images keep their order, and where
+            they lie class by class, a batch has few classes.
+    """
+    chosen = torch.linspace(0, total - 1, min(count, total)).long()
+    batches = math.ceil(len(chosen) / batch_size)
+    return [chosen[i::batches] for i in range(batches)] if mixed else list(chosen.split(batch_size))
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
