@@ -182,7 +182,7 @@ def join_tuples(row: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class View:
-    """What the command shows of its networks.
+    """The table of the command, and the lines below it.
 
     Args:
         rows: What goes into the CSV file.

@@ -14,6 +14,7 @@ from conftest import ROOT
 from PIL import Image
 
 from cnn_zoo import __main__ as cnn_zoo
+from cnn_zoo.benchmark.training import make_parser
 from cnn_zoo.callbacks.defaults import DEFAULT_CALLBACKS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -115,7 +116,7 @@ def small_version(words: tuple[str, ...]) -> list[str]:
     text = " ".join([name, *options])
     if any(word in text for word in ONLY_PARSED):
         if name == "benchmark":
-            name, options = "fit", [word for word in options if word not in ("--rounds", "--steps")]
+            name, options = "fit", make_parser().parse_known_args(options)[1]  # without --rounds and --steps
         return [name, *options, "--print_config"]
     if name == "benchmark":  # a small network: ResNet-18's export alone takes ten seconds
         return [name, *(word.replace("resnet18", "lenet5") for word in options), "--rounds", "1"]

@@ -19,6 +19,7 @@ from cnn_zoo.sweep.check import check_words
 from cnn_zoo.sweep.commands import first_plans
 from cnn_zoo.sweep.study import read_study
 from cnn_zoo.tasks import supernet
+from cnn_zoo.tasks.phases import PROGRESSIVE_SHRINKING
 
 STUDIES = sorted((ROOT / "experiments" / "studies").rglob("*.yaml"))
 EXPERIMENTS = sorted({*(ROOT / "experiments").rglob("*.yaml")} - {*STUDIES})
@@ -91,6 +92,11 @@ def test_the_subnets_from_scratch_are_those_of_the_comparison():
     compared = run_path(str(ROOT / "experiments" / "benchmarks" / "once_for_all.py"))["FIVE"]
     trained = [arm["model.backbone_args.architecture"] for arm in arms]
     assert trained == [*compared, compared[0], compared[2]]
+
+
+def test_the_phases_of_the_recipe_are_the_default_ones():
+    recipe = yaml.safe_load((ROOT / "experiments" / "cifar10" / "ofa.yaml").read_text())
+    assert recipe["model"]["phases"] == PROGRESSIVE_SHRINKING
 
 
 def test_own_images_are_a_folder_of_jpegs_of_many_sizes(tmp_path):

@@ -105,7 +105,7 @@ def test_a_missing_path_and_a_folder_without_images_are_refused(tmp_path):
 
 
 RED, BLUE, WHITE = [255, 0, 0], [0, 0, 255], [255, 255, 255]
-GREY = Image.new("L", (8, 8), 77)
+GRAY = Image.new("L", (8, 8), 77)
 SIXTEEN_BITS = Image.fromarray(np.array([[0, 257], [32896, 65535]], dtype=np.uint16))
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -137,12 +137,12 @@ def test_the_central_square_is_resized(read):
 
 
 def test_a_picture_that_fits_stays_as_it_is(read):
-    pixels, conversion = read(GREY, "gray.png", 8, 1)
+    pixels, conversion = read(GRAY, "gray.png", 8, 1)
     assert (pixels == 77).all() and conversion == "8x8 L: as it is"
 
 
 def test_gray_becomes_rgb(read):
-    pixels, conversion = read(GREY, "gray.png", 8, 3)
+    pixels, conversion = read(GRAY, "gray.png", 8, 3)
     assert (pixels == 77).all() and conversion == "8x8 L: to RGB"
 
 

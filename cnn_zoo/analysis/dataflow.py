@@ -1,4 +1,4 @@
-"""How often a layer's numbers move between DRAM, buffer, registers and PEs: three dataflows, each with its formula.
+"""The movements of a layer's numbers between DRAM, buffer, registers and PEs: three dataflows, each with its formula.
 
 docs/chip.md explains the formulas and computes one layer of each by hand. Layers run one after another: a layer reads
 its input from the outer memory and writes its output back.

@@ -6,8 +6,9 @@ The contenders are `fit` and the loops in cnn_zoo/benchmark/loops.py:
   fixed_batch_loop   one batch over and over: the network alone
   loader_only        batches without a network
 
-Each is a process of its own, which is stopped while another runs. They take turns, so that a change of the clock
-frequency affects all of them. The table has medians over the rounds:
+All train on images of the full size, without data.progressive. Each is a process of its own, which is stopped while
+another runs. They take turns, so that a change of the clock frequency affects all of them. The table has medians over
+the rounds:
   images/s           images per second
   x torchvision …    how many times as fast as that loop, within a round
   ms/step            milliseconds per step
@@ -153,6 +154,7 @@ def main(arguments: list[str]) -> None:
     if options.contender:
         run_contender(options.contender, options.steps, config)
     else:
+        config = [*config, "--data.progressive=null"]  # only `fit` would let the images grow
         rounds = measure_rounds(config, rounds=options.rounds, steps=options.steps)
         print_table(rounds, flops_per_image(config), matmul_peak())
 

@@ -1,4 +1,4 @@
-"""How YAML files and keys of the command line compose: their order, what a new name leaves out, and the run's name."""
+"""The composition of YAML files and keys: their order, what a new name leaves out, and the name of the run."""
 
 import inspect
 import os

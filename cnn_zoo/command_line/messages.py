@@ -134,7 +134,7 @@ def wrong_class(message: str, keys: Iterable[str]) -> str | None:
 
 
 def group_options(message: str) -> list[str]:
-    """Return the options of a group of keys, such as `prune` or a callback, that was given a value of its own."""
+    """Return the options of the group of keys that a message speaks of, such as `prune`; none for any other key."""
     path = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[-1]
     kind = import_object(path)
     return list(options_of(kind)) if is_dataclass(kind) or issubclass(kind, Callback) else []

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cnn_zoo.errors import UserError
 
-GREY = (0.299, 0.587, 0.114)  # the parts of red, green and blue
+GRAY = (0.299, 0.587, 0.114)  # the parts of red, green and blue
 
 
 def per_channel(key: str, value: float | Sequence[float], in_channels: int) -> tuple[float, ...]:
@@ -54,7 +54,7 @@ def constants_for(values: Sequence[float], in_channels: int) -> tuple[float, ...
         return tuple(values)
     if in_channels == 3:
         return (values[0],) * 3
-    return (sum(weight * value for weight, value in zip(GREY, values, strict=True)),)
+    return (sum(weight * value for weight, value in zip(GRAY, values, strict=True)),)
 
 
 def constants(

@@ -66,7 +66,7 @@ class IntegerLayer:
 
     @property
     def is_last(self) -> bool:
-        """Whether its sums are the logits."""
+        """Return whether its sums are the logits."""
         return self.highest == INT32
 
 

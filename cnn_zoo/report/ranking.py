@@ -34,7 +34,7 @@ class RankedNetwork:
 
 @dataclass
 class Requirements:
-    """What a network needs to pass.
+    """The bounds that a network must keep to pass.
 
     Args:
         accuracies: The least test accuracy on each data set, from 0 to 1.

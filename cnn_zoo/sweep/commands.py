@@ -1,4 +1,4 @@
-"""What the command does: run a study, list its runs, or show how far it is."""
+"""The work of the command: run a study, list its runs, or show its progress."""
 
 import argparse
 import os

@@ -39,7 +39,7 @@ class StudyFolder:
         return self.path / "locks" / f"{number:04d}.lock"
 
     def log(self, number: int) -> Path:
-        """What a trial printed."""
+        """The file with the output of a trial."""
         return self.path / "logs" / f"{number:04d}.txt"
 
     def metrics(self, number: int) -> Path:

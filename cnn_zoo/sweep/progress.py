@@ -1,4 +1,4 @@
-"""How far a study is: a bar on a terminal, and a line for each run that ends."""
+"""The progress of a study: a bar on a terminal, and a line for each run that ends."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ HOUR, MINUTE = 3600, 60
 
 
 class Progress:
-    """What a worker shows: the runs that have ended, those that are training here, and about how long the rest takes.
+    """A display of a worker: the runs that have ended, those that are training here, and an estimate of the time left.
 
     Args:
         jobs: How many runs train at once in this worker.

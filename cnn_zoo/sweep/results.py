@@ -1,4 +1,4 @@
-"""What came out of a study: a row for each run, a summary of each arm, and both as tables."""
+"""The results of a study: a row for each run, a summary of each arm, and both as tables."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -23,7 +23,7 @@ from cnn_zoo.files import whole_file
 
 @dataclass(frozen=True)
 class Task:
-    """What a process of a run has to do.
+    """A run that a process trains, tests or measures.
 
     Args:
         words: Those of `fit`.

@@ -26,6 +26,7 @@ from cnn_zoo.backbones.once_for_all import Architecture
 from cnn_zoo.formats.backbone_file import save_backbone
 from cnn_zoo.formats.description import NetworkDescription
 from cnn_zoo.formats.onnx import export_onnx
+from cnn_zoo.search.budget import Budget
 from cnn_zoo.search.commands import load_supernet
 from cnn_zoo.search.evolve import sample_evenly
 from cnn_zoo.search.latency import Latency
@@ -107,16 +108,16 @@ def compare_choices(subnets: Subnets) -> None:
     for card in sorted(cards, key=lambda card: sorted(card["budget"].items())):
         if "ms" in card["budget"]:
             continue  # few uniform subnets are timed
+        budget = Budget("", card["budget"])
         uniform = best_of(
             subnet
             for subnet in held(subnets.measured, subnets.space, None)
-            if all(getattr(subnet, cost) <= bound for cost, bound in card["budget"].items())
+            if budget.allows({"macs": subnet.macs, "params": subnet.params})
         )
         if uniform is None:
             continue
         test = subnets.accuracy(subnets.network(Architecture.parse(uniform.architecture)), "test")
-        budget = ", ".join(f"{cost} <= {bound:,.0f}" for cost, bound in card["budget"].items())
-        print(f"{budget}: {card['backbone_args']['architecture']}, at best uniform {uniform.architecture}")
+        print(f"{budget}: chosen {card['backbone_args']['architecture']}, best uniform {uniform.architecture}")
         for name, chosen, other in (
             ("validation", card["val_accuracy"], uniform.val_accuracy),
             ("test", card["test_accuracy"], test),
